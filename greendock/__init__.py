@@ -1,0 +1,1 @@
+"""Greendock: the machinery behind ``gunicorn.conf.py``."""
