@@ -45,7 +45,8 @@ def load(
     """
     values: dict[str, Value] = {}
     if dotenv is not None and dotenv.is_file():
-        from greendock import dotenv_file  # the proxy's image has no python-dotenv, and no .env either
+        # The proxy image has no python-dotenv, and no .env either.
+        from greendock import dotenv_file  # noqa: PLC0415
 
         values = dotenv_file.read(dotenv, process, problems)
     values |= {name: Value(text, PROCESS) for name, text in process.items() if text.strip() and name not in _exported}
