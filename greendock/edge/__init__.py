@@ -1,0 +1,1 @@
+"""The Nginx edge: its variables, and the program that renders its configuration."""
