@@ -104,7 +104,7 @@ def _probe(state: "dict[str, object]") -> "str | None":
     try:
         with socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET) as client:
             client.settimeout(PROBE_SECONDS)
-            client.connect(address)
+            client.connect(address)  # type: ignore[arg-type]
             client.sendall(f"GET {target} HTTP/1.0\r\nHost: localhost\r\nUser-Agent: healthcheck\r\n\r\n".encode())
             answer = client.recv(64).split(b" ", 2)
     except OSError as error:
@@ -113,10 +113,11 @@ def _probe(state: "dict[str, object]") -> "str | None":
     return None if status[:1] in ("2", "3") else f"GET {target} answered {status}"
 
 
-def _address(given: object) -> "tuple[str, tuple[str, int] | str]":
-    """Return the address that ``socket.connect`` takes, from what JSON made of it."""
-    kind, address = given  # type: ignore[misc]
-    return kind, address if isinstance(address, str) else tuple(address)
+def _address(given: object) -> "tuple[str, object]":
+    """Return the kind of address and what ``socket.connect`` takes, from what JSON made of them."""
+    if not isinstance(given, list) or len(given) != 2:
+        return "", None
+    return given[0], tuple(given[1]) if isinstance(given[1], list) else given[1]
 
 
 def heal(path: str, verdict: "dict[str, object]") -> "str | None":
