@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def build(
     enabled = plugins.enable(names, _source(values, "GREENDOCK_PLUGINS"), problems)
     known |= {variable.name: variable for variable in plugins.plugin_variables(enabled)}
     problems += schema.unknown_names(values, known, schema.PREFIXES)
-    problems += _misplaced(values)
+    problems += _command_arguments(values)
     options = {name: variable.read(values, problems) for name, variable in variables.APP.items()}
     plugins.configure(enabled, values, problems)
 
@@ -108,10 +109,10 @@ def build(
     return Built(result, options, values, wired, enabled)
 
 
-def build_or_exit(dotenv: Path | None = None) -> Built:
+def build_or_exit(dotenv: Path | None = None, process: Mapping[str, str] | None = None) -> Built:
     """Do what ``build`` does; when there are problems, print the one report and exit with status 2."""
     try:
-        return build(dotenv=dotenv)
+        return build(process, dotenv)
     except ConfigurationError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(2)
@@ -136,10 +137,18 @@ def _source(values: Mapping[str, Value], name: str) -> str:
     return values[name].source if name in values else settings.TEMPLATE
 
 
-def _misplaced(values: Mapping[str, Value]) -> list[Problem]:
-    """Refuse GUNICORN_CMD_ARGS in ``.env``: Gunicorn reads it before it reads us."""
+def _command_arguments(values: Mapping[str, Value]) -> list[Problem]:
+    """Check GUNICORN_CMD_ARGS, which Gunicorn reads by itself, from the process environment only."""
     value = values.get("GUNICORN_CMD_ARGS")
-    if value is None or value.source == environment.PROCESS:
+    if value is None:
         return []
-    accepted = "accepted: only the process environment; in .env write each setting as GUNICORN_<SETTING>"
-    return [Problem("GUNICORN_CMD_ARGS", None if value.secret else value.text, value.source, accepted)]
+    shown = None if value.secret else value.text
+    if value.source != environment.PROCESS:
+        accepted = "accepted: only in the process environment; elsewhere write each setting as GUNICORN_<SETTING>"
+        return [Problem("GUNICORN_CMD_ARGS", shown, value.source, accepted)]
+    try:
+        shlex.split(value.text)
+    except ValueError as error:
+        accepted = f"accepted: Gunicorn's command line arguments ({error})"
+        return [Problem("GUNICORN_CMD_ARGS", shown, value.source, accepted)]
+    return []

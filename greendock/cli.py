@@ -11,9 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# What Gunicorn reads while it is imported, before any configuration file: set but empty, it fails with a traceback.
-_READ_AT_IMPORT = ("WEB_CONCURRENCY", "PORT", "FORWARDED_ALLOW_IPS", "SENDFILE", "GUNICORN_CMD_ARGS")
-
+from greendock import native
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status (2 for a configuration that is refused)."""
@@ -45,7 +43,11 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("rest", nargs=argparse.REMAINDER, help=rest)
         return command
 
-    add("run", "Run a command (default: gunicorn) with variables that are set but empty removed.", rest="the command")
+    add(
+        "run",
+        "Run a command (default: gunicorn) in an environment that Gunicorn can be imported in.",
+        rest="the command",
+    )
     add(
         "config",
         "Show every setting, its value and where it came from.",
@@ -69,15 +71,10 @@ def _dotenv() -> Path:
     return Path.cwd() / ".env"
 
 
-def _forget_empty() -> None:
-    for name in _READ_AT_IMPORT:
-        if name in os.environ and not os.environ[name].strip():
-            del os.environ[name]
-
-
 def _run(options: argparse.Namespace) -> int:
-    _forget_empty()
-    command = [argument for argument in options.rest if argument != "--"] or ["gunicorn"]
+    command = options.rest or ["gunicorn"]
+    if not native.prepare(os.environ):
+        _check(options)
     # Console scripts of this very environment first, so that nothing needs to be activated.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     try:
@@ -88,28 +85,26 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> int:
-    _forget_empty()
+    process = native.hide(os.environ)
     from greendock import show
     from greendock.build import build_or_exit
 
     rest = [argument for argument in options.rest if argument != "--"]
-    print(show.effective(build_or_exit(_dotenv()), rest, options.format))
+    print(show.effective(build_or_exit(_dotenv(), process), rest, options.format))
     return 0
 
 
 def _check(_options: argparse.Namespace) -> int:
-    _forget_empty()
+    process = native.hide(os.environ)
     from greendock.build import build_or_exit
 
-    build_or_exit(_dotenv())
+    build_or_exit(_dotenv(), process)
     print("greendock: the configuration is right")
     return 0
 
 
 def _env(options: argparse.Namespace) -> int:
-    # The reference must not depend on who asks: Gunicorn takes some defaults from these.
-    for name in _READ_AT_IMPORT:
-        os.environ.pop(name, None)
+    native.hide(os.environ)  # the reference must not depend on who asks: Gunicorn takes some defaults from there
     from greendock import reference
 
     print(reference.render(options.format), end="")
@@ -117,10 +112,10 @@ def _env(options: argparse.Namespace) -> int:
 
 
 def _plugins(options: argparse.Namespace) -> int:
-    _forget_empty()
+    process = native.hide(os.environ)
     from greendock import show
 
-    print(show.plugin_list(_dotenv(), options.format))
+    print(show.plugin_list(process, _dotenv(), options.format))
     return 0
 
 

@@ -22,3 +22,11 @@ def attached(route: Path = Path("/proc/net/route")) -> list[str]:
             )
             networks.add(str(ipaddress.ip_network(f"{address}/{mask}")))
     return sorted(networks)
+
+
+def expand(text: str) -> str:
+    """Replace the item ``network`` in a comma-separated list by the networks this host is attached to."""
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if "network" in items:
+        items = [item for item in items if item != "network"] + attached()
+    return ",".join(dict.fromkeys(items))

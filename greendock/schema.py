@@ -82,8 +82,6 @@ def unknown_names(values: Mapping[str, Value], known: Iterable[str], prefixes: I
 
 def nearest(name: str, names: list[str]) -> str:
     """Say that there is no such name, and which one was probably meant."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if not close:
-        # GUNICORN_PORT means PORT: try again without the prefix.
-        close = difflib.get_close_matches(name.split("_", 1)[-1], names, n=1, cutoff=0.8)
+    bare = name.split("_", 1)[-1]  # GUNICORN_PORT means PORT
+    close = [bare] if bare in names else difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"no such name; did you mean {close[0]}?" if close else "no such name; `greendock env` lists all"

@@ -218,10 +218,7 @@ def _read_conventions(values: Mapping[str, Value], settings: dict[str, Setting],
 def _expand_networks(values: Mapping[str, Value], settings: dict[str, Setting], problems: list[Problem]) -> None:
     """Replace the word ``network`` in ``forwarded_allow_ips`` with the networks we are attached to."""
     given = settings["forwarded_allow_ips"]
-    items = [item.strip() for item in given.value.split(",")]
-    if "network" in items:
-        items = [item for item in items if item != "network"] + networks.attached()
-    text = ",".join(items)
+    text = networks.expand(given.value)
     try:
         validate("forwarded_allow_ips", text)
     except ValueError as error:

@@ -85,10 +85,10 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     )
 
 
-def plugin_list(dotenv: Path, form: str) -> str:
+def plugin_list(process: Mapping[str, str], dotenv: Path, form: str) -> str:
     """Return what is installed, from which package and version, whether it is in use, and what it hooks."""
     problems: list[Problem] = []
-    values = environment.load(os.environ, dotenv, (variables.ALL | known()).keys(), problems)
+    values = environment.load(process, dotenv, (variables.ALL | known()).keys(), problems)
     chosen = _chosen(values, problems)
     rows = []
     for group, kind in plugins.GROUPS.items():
