@@ -13,6 +13,7 @@ from pathlib import Path
 
 from greendock import native
 
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status (2 for a configuration that is refused)."""
     options = _parser().parse_args(arguments)

@@ -48,6 +48,8 @@ def load(path: str) -> "dict[str, object] | None":
             pid, started = state["pid"], state["started"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
+        if not isinstance(pid, int) or not isinstance(started, int):
+            continue
         if alive(pid, started):
             return dict(state)
         found = found or state
