@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # What the scripts beside this file share. Source it; it runs nothing by itself.
 
+readonly DEBIAN_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
+
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 
 die() {
@@ -10,12 +12,16 @@ die() {
 
 is_debian() { [ -r /etc/os-release ] && [ "$(. /etc/os-release && echo "${ID:-}")" = debian ]; }
 
+# Where Debian's packages can be unpacked, if not installed: Debian, or Ubuntu with debian-archive-keyring.
+has_debian_apt() { command -v apt-get >/dev/null && [ -r "$DEBIAN_KEYRING" ]; }
+
 is_root() { [ "$(id -u)" -eq 0 ]; }
 
 # confirm "what is going to be done": asks where a person is at the terminal; elsewhere the line alone has to do.
+# Not named GREENDOCK_YES: an unknown GREENDOCK_ name in the environment is an error to the application.
 confirm() {
     say "going to $1"
-    if [ "${GREENDOCK_YES:-}" = 1 ] || [ "${CI:-}" = true ] || ! [ -t 0 ] || ! [ -t 1 ]; then
+    if [ "${ASSUME_YES:-}" = 1 ] || [ "${CI:-}" = true ] || ! [ -t 0 ] || ! [ -t 1 ]; then
         return 0
     fi
     local answer
@@ -26,13 +32,13 @@ confirm() {
 # apt_get_install PACKAGE...: Debian packages from this machine's own sources; needs root.
 apt_get_install() {
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"
 }
 
 # The Debian archive this machine already uses, so that a mirror chosen by its owner is used here too.
 debian_mirror() {
-    local mirror
-    mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 'Component: main' |
+    local mirror=
+    ! is_debian || mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 'Component: main' |
         awk '$1 !~ /-/ && !seen { print $2; seen = 1 }')
     echo "${mirror:-http://deb.debian.org/debian}"
 }
@@ -48,7 +54,7 @@ Types: deb
 URIs: $(debian_mirror)
 Suites: $suite
 Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+Signed-By: $DEBIAN_KEYRING
 EOF
     # A mirror kept at a point in time is older than the date a testing suite says it is valid until.
     APT=(-qq -o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$folder/parts"
