@@ -29,10 +29,15 @@ confirm() {
     case $answer in [yY] | [yY][eE][sS]) return 0 ;; *) die "nothing was changed" ;; esac
 }
 
-# apt_get_install PACKAGE...: Debian packages from this machine's own sources; needs root.
+# apt_get_install PACKAGE...: Debian packages from this machine's own sources; needs root. Silent unless it fails.
 apt_get_install() {
+    local output
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq && apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"
+    if ! output=$(apt-get update -q 2>&1) ||
+        ! output=$(apt-get install -qy --no-install-recommends -o DPkg::Lock::Timeout=120 "$@" 2>&1); then
+        tail -n 20 <<<"$output" >&2
+        return 1
+    fi
 }
 
 # The Debian archive this machine already uses, so that a mirror chosen by its owner is used here too.
