@@ -1,1 +1,4 @@
-"""The Nginx edge: its variables, and the program that renders its configuration."""
+"""The Nginx side: one schema of ``NGINX_*`` variables, the rendered configuration, and the proxy's own commands.
+
+Standard library only: the proxy's image has Python but no packages.
+"""
