@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
@@ -35,8 +36,7 @@ def read(path: Path, process: Mapping[str, str], problems: list[Problem]) -> dic
         return {}
     found: dict[str, str] = {}
     values: dict[str, Value] = {}
-    with_newlines = text.replace("\r\n", "\n")
-    for binding in parse_stream(_Reader(with_newlines)):
+    for binding in parse_stream(StringIO(text.replace("\r\n", "\n"))):
         source = f"{path.name} line {binding.original.line + _leading_newlines(binding.original.string)}"
         complaint = _complaint(binding)
         if complaint is not None:
@@ -48,16 +48,6 @@ def read(path: Path, process: Mapping[str, str], problems: list[Problem]) -> dic
             if expanded.strip():
                 values[binding.key] = Value(expanded, source)
     return values
-
-
-class _Reader:
-    """The one method ``parse_stream`` needs of a text stream."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def read(self) -> str:
-        return self._text
 
 
 def _leading_newlines(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,13 +47,26 @@ def _mapping(text: str) -> dict[str, Any]:
     return loaded
 
 
-def _matching(pattern: str) -> Callable[[str], str]:
+def matching(pattern: str) -> Callable[[str], str]:
+    """Read text that matches ``pattern`` as a whole."""
     compiled = re.compile(pattern)
 
     def parse(text: str) -> str:
         if compiled.fullmatch(text) is None:
             raise ValueError(text)
         return text
+
+    return parse
+
+
+def names_out_of(words: Sequence[str]) -> Callable[[str], list[str]]:
+    """Read a list whose items are all among ``words``; ``none`` is the empty list."""
+
+    def parse(text: str) -> list[str]:
+        names = [] if text.strip().lower() == "none" else _items(text)
+        if not set(names) <= set(words):
+            raise ValueError(text)
+        return names
 
     return parse
 
@@ -114,10 +127,10 @@ def _networks(text: str) -> list[str]:
 
 
 BOOLEAN = Kind("true or false (also 1/0, yes/no, on/off)", _boolean)
-TEXT = Kind("text without line breaks", _matching(r"[^\r\n\0]+"))
+TEXT = Kind("text without line breaks", matching(r"[^\r\n\0]+"))
 LIST = Kind("a comma-separated list, or a JSON array of strings", _items)
 MAPPING = Kind('a JSON object, such as {"name": "value"}', _mapping)
-PATH = Kind("an absolute path", _matching(r"/[^\0\r\n]*"))
+PATH = Kind("an absolute path", matching(r"/[^\0\r\n]*"))
 PORT = integer(1, 65535)
 SIZE = Kind("a size in bytes, or with k, m or g (1024-based), such as 256m", _size)
 NETWORKS = Kind("a comma-separated list of addresses or CIDR networks", _networks)

@@ -68,11 +68,11 @@ def read_limits(root: Path = Path("/"), affinity: int | None = None) -> Limits:
 def _cpus(version: int, directory: Path) -> Iterator[tuple[float, str]]:
     if version == 2:
         quota, _, period = _text(directory / "cpu.max").partition(" ")
-        names = ("cpuset.cpus.effective",)
+        names = ["cpuset.cpus.effective"]
     else:
         quota = _text(directory / "cpu.cfs_quota_us")
         period = _text(directory / "cpu.cfs_period_us")
-        names = ("cpuset.effective_cpus", "cpuset.cpus")
+        names = ["cpuset.effective_cpus", "cpuset.cpus"]
     if quota.isdigit() and period.isdigit() and int(quota) > 0 and int(period) > 0:
         yield int(quota) / int(period), f"cgroup v{version} CPU quota"
     for name in names:

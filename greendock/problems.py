@@ -40,7 +40,7 @@ class ConfigurationError(Exception):
     """Raised once, with every problem found."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(dict.fromkeys(problems))
         super().__init__(report(self.problems))
 
 

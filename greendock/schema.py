@@ -72,15 +72,16 @@ def unknown_names(values: Mapping[str, Value], known: Iterable[str], prefixes: I
     names = sorted(set(known))
     starts = tuple(prefixes)
     return [
-        Problem(name, None if value.secret or looks_secret(name) else value.text, value.source, _nearest(name, names))
+        Problem(
+            name, None if value.secret or looks_secret(name) else value.text, value.source, nearest(name.upper(), names)
+        )
         for name, value in sorted(values.items())
         if name.startswith(starts) and name not in names and not is_foreign(name, value.text)
     ]
 
 
-def _nearest(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name.upper(), names, n=1, cutoff=0.6)
-    if not close:
-        # GUNICORN_PORT means PORT: try again without the prefix.
-        close = difflib.get_close_matches(name.upper().split("_", 1)[-1], names, n=1, cutoff=0.8)
-    return f"no such variable; did you mean {close[0]}?" if close else "no such variable; `greendock env` lists all"
+def nearest(name: str, names: list[str]) -> str:
+    """Say that there is no such name, and which one was probably meant."""
+    bare = name.split("_", 1)[-1]  # GUNICORN_PORT means PORT
+    close = [bare] if bare in names else difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"no such name; did you mean {close[0]}?" if close else "no such name; `greendock env` lists all"

@@ -1,0 +1,79 @@
+# Every command a person or CI needs. `make` alone lists them; docs/machines.md says what they install and where.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+UV := scripts/uv
+RUN := $(UV) run --quiet --all-extras
+PYTEST := $(RUN) pytest --numprocesses auto
+DOCKERFILES := $(wildcard Dockerfile nginx/Dockerfile)
+ARGS :=
+
+.PHONY: help up down logs local test test-unit test-process test-container test-deps lint format engine engine-stop \
+	base-images bench rollout clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: engine base-images ## build, start and wait until healthy; prints the address
+	@scripts/up
+
+down: ## stop the stack; leaves no container and no network
+	@docker compose down --remove-orphans
+
+logs: ## follow both logs (Ctrl-C stops following)
+	@docker compose logs --follow --tail 100
+
+local: ## the same stack without containers (Ctrl-C ends it)
+	@scripts/local
+
+test: test-unit test-process test-container ## all tests in turn
+
+test-unit: ## no processes
+	$(PYTEST) tests/unit
+
+test-process: ## real Gunicorn and real Nginx, as processes
+	@scripts/local-nginx >/dev/null
+	$(PYTEST) tests/process
+
+test-container: engine base-images ## the real stack in containers
+	GREENDOCK_REQUIRE_ENGINE=1 $(PYTEST) tests/container
+
+test-deps: ## programs that some tests and benchmarks call (root, Debian)
+	@scripts/test-deps
+
+lint: ## every static check
+	$(UV) lock --check
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(if $(DOCKERFILES),$(RUN) hadolint $(DOCKERFILES))
+	git ls-files -z | xargs -0 awk 'FNR == 1 && /^#!.*sh$$|^# shellcheck shell=/ { print FILENAME } { nextfile }' \
+		| xargs $(RUN) shellcheck
+	@mkdir -p .cache
+	$(if $(wildcard greendock/edge/__main__.py),$(RUN) python -m greendock.edge config > .cache/nginx-rendered.conf \
+		&& $(RUN) gixy .cache/nginx-rendered.conf)
+
+format: ## rewrite Python files in the project's format
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+engine: ## find a container engine, or install and start one (root, Debian)
+	@scripts/engine
+
+engine-stop: ## stop the engine that `make engine` started
+	@scripts/engine stop
+
+base-images: ## pull the base images, or build stand-ins where the registry cannot be reached
+	@scripts/base-images
+
+bench: ## side-by-side benchmarks (ARGS=... is handed on)
+	$(RUN) python -m bench $(ARGS)
+
+rollout: ## replace the running application without losing a request (ARGS=... is handed on)
+	deploy/rollout $(ARGS)
+
+clean: ## remove what these commands made in this folder; not containers, images or packages
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
