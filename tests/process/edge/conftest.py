@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,9 +73,11 @@ def edge(folder: Path, nginx: str, app: Server) -> Iterator[Edge]:
         server.close()
 
 
-@pytest.fixture
-def launch(folder: Path, nginx: str, app: Server) -> Iterator[Callable[..., Edge]]:
-    """Start further Nginxes that end with the test: ``launch(TLS="on")``. They proxy to ``app`` unless told otherwise."""
+Launch = Callable[..., Edge]
+
+
+@contextmanager
+def _launcher(folder: Path, nginx: str, app: Server) -> Iterator[Launch]:
     with ExitStack() as stack:
 
         def start(*, wait: bool = True, **environment: str) -> Edge:
@@ -84,6 +86,20 @@ def launch(folder: Path, nginx: str, app: Server) -> Iterator[Callable[..., Edge
             stack.callback(server.close)
             return server.start() if wait else server
 
+        yield start
+
+
+@pytest.fixture
+def launch(folder: Path, nginx: str, app: Server) -> Iterator[Launch]:
+    """Start further Nginxes that end with the test: ``launch(TLS="on")``. They proxy to ``app`` unless told otherwise."""
+    with _launcher(folder, nginx, app) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def launch_module(folder: Path, nginx: str, app: Server) -> Iterator[Launch]:
+    """The same, ending with the module."""
+    with _launcher(folder, nginx, app) as start:
         yield start
 
 
