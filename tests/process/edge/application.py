@@ -34,7 +34,7 @@ def app(environ, start_response):
     if path == "/sse":
         start_response("200 OK", [("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no")])
         return events(query["gate"])
-    if path == "/big":
+    if path in ("/big", "/big/"):
         start_response("200 OK", [("Content-Length", query["bytes"]), *headers])
         return big(int(query["bytes"]), query.get("finished"))
     if path == "/hold":
