@@ -1,0 +1,1 @@
+"""Your application. What is here is a small Flask sample: replace it."""

@@ -1,0 +1,7 @@
+"""``python -m greendock``."""
+
+import sys
+
+from greendock.cli import main
+
+sys.exit(main())

@@ -1,0 +1,199 @@
+"""The container's healthcheck: reads the readiness file and says in one line whether this server is ready, and why.
+
+Standard library only, nothing of this package imported: ``python -I -S healthcheck.py`` takes a few milliseconds
+and no worker. Usage: ``healthcheck.py [--json] [--heal] [READINESS_FILE]``. Exit status 0 when ready, else 1.
+
+The file (written by ``greendock.readiness``) is JSON: the master's pid and start time, the workers wanted, the
+state. Beside it, ``READINESS_FILE.workers/`` holds one empty file for each worker that booted, named
+``MASTER.WORKER.START_TIME``. A process counts as alive only when its start time fits too: pids are used again.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+
+DEFAULT_FILE = "/run/greendock/ready"
+PROBE_SECONDS = 3.0
+# What may be ended as the container's first process; on a host, pid 1 is somebody else's.
+_CONTAINER_INITS = ("tini", "docker-init", "dumb-init", "catatonit", "gunicorn", "python", "python3")
+
+
+def start_time(pid: int) -> int:
+    """Return when a process started, in clock ticks since boot; 0 when there is none, or only a zombie.
+
+    Field 22 of /proc/PID/stat: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def alive(pid: int, started: int) -> bool:
+    """Say whether the process that had this pid and start time still runs."""
+    return started > 0 and start_time(pid) == started
+
+
+def load(path: str) -> "dict[str, object] | None":
+    """Return the readiness file's content, or ``None``. After a failed USR2 the older master's copy counts."""
+    found = None
+    for name in (path, path + ".previous"):
+        try:
+            with open(name, encoding="utf-8") as file:
+                state = json.load(file)
+            pid, started = state["pid"], state["started"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if not isinstance(pid, int) or not isinstance(started, int):
+            continue
+        if alive(pid, started):
+            return dict(state)
+        found = found or state
+    return found
+
+
+def booted(path: str, master: int) -> "list[int]":
+    """Return the pids of the living workers of ``master`` that have booted."""
+    pids = []
+    try:
+        names = os.listdir(path + ".workers")
+    except OSError:
+        return []
+    for name in names:
+        parts = name.split(".")
+        if len(parts) == 3 and parts[0] == str(master) and alive(int(parts[1]), int(parts[2])):
+            pids.append(int(parts[1]))
+    return sorted(pids)
+
+
+def check(path: str) -> "dict[str, object]":
+    """Return the verdict: ``ready``, ``state``, ``reason`` (the one line) and what it was drawn from."""
+    state = load(path)
+    if state is None:
+        return _verdict("starting", f"no readiness file at {path}")
+    pid, started = int(str(state["pid"])), int(str(state["started"]))
+    if not alive(pid, started):
+        return _verdict("dead", f"master {pid} is gone", master=pid)
+    workers, wanted, minimum = booted(path, pid), int(str(state["workers"])), int(str(state["minimum"]))
+    counts = {"master": pid, "workers": wanted, "booted": len(workers), "since": state["since"]}
+    if state["state"] == "draining":
+        return _verdict("draining", f"master {pid} is stopping, {len(workers)} workers left", **counts)
+    if len(workers) < minimum:
+        needed = f", {minimum} needed" if minimum > 1 else ""
+        return _verdict("starting", f"{len(workers)}/{wanted} workers booted{needed}", **counts)
+    complaint = _probe(state)
+    if complaint:
+        return _verdict("failing", complaint, **counts)
+    return _verdict("ready", f"{len(workers)}/{wanted} workers", **counts)
+
+
+def _verdict(state: str, reason: str, **details: object) -> "dict[str, object]":
+    return {"ready": state == "ready", "state": state, "reason": f"{state}: {reason}", **details}
+
+
+def _probe(state: "dict[str, object]") -> "str | None":
+    """Ask Gunicorn for the health path, when one is set; return what is wrong with the answer."""
+    target = state.get("health_path")
+    if not target:
+        return None
+    import socket
+
+    kind, address = _address(state["probe_address"])
+    try:
+        with socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET) as client:
+            client.settimeout(PROBE_SECONDS)
+            client.connect(address)  # type: ignore[arg-type]
+            client.sendall(f"GET {target} HTTP/1.0\r\nHost: localhost\r\nUser-Agent: healthcheck\r\n\r\n".encode())
+            answer = client.recv(64).split(b" ", 2)
+    except OSError as error:
+        return f"GET {target}: {error}"
+    status = answer[1][:3].decode("ascii", "replace") if len(answer) > 1 else "no status"
+    return None if status[:1] in ("2", "3") else f"GET {target} answered {status}"
+
+
+def _address(given: object) -> "tuple[str, object]":
+    """Return the kind of address and what ``socket.connect`` takes, from what JSON made of them."""
+    if not isinstance(given, list) or len(given) != 2:
+        return "", None
+    return given[0], tuple(given[1]) if isinstance(given[1], list) else given[1]
+
+
+def heal(path: str, verdict: "dict[str, object]") -> "str | None":
+    """End a server that has not been ready for too long, so that the restart policy starts it again.
+
+    The restart policies of Docker and Compose act on exits only; an unhealthy container is left alone. First
+    SIGTERM; a master still there after its grace period gets SIGKILL. Returns what was done, if anything.
+    """
+    marker = path + ".unready"
+    if verdict["ready"] or verdict["state"] == "draining":
+        _unlink(marker)
+        _unlink(marker + ".told")
+        return None
+    state = load(path) or {}
+    after = int(str(state.get("restart_after", os.environ.get("GREENDOCK_RESTART_AFTER") or 120)))
+    if after == 0 or _age(marker) < after:
+        return None
+    pid = int(str(state.get("pid", 0)))
+    told = os.path.exists(marker + ".told")
+    if not told:
+        _age(marker + ".told")
+        return _signal(pid, signal.SIGTERM, after)
+    if _age(marker + ".told") >= int(str(state.get("stop_grace", 75))):
+        return _signal(pid, signal.SIGKILL, after)
+    return None
+
+
+def _age(marker: str) -> float:
+    """Return the seconds since ``marker`` was first asked about: an empty file, which a full disk has room for."""
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)  # the wall clock may jump
+    try:
+        return now - os.stat(marker).st_mtime
+    except OSError:
+        pass
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_WRONLY, 0o644))
+        os.utime(marker, (now, now))
+    except OSError:
+        pass
+    return 0.0
+
+
+def _unlink(name: str) -> None:
+    try:
+        os.unlink(name)
+    except OSError:
+        pass
+
+
+def _signal(pid: int, number: signal.Signals, after: int) -> "str | None":
+    if not pid:
+        with open("/proc/1/comm", encoding="utf-8") as file:
+            if file.read().strip() not in _CONTAINER_INITS:
+                return None
+        pid = 1
+    try:
+        os.kill(pid, number)
+    except OSError as error:
+        return f"process {pid} cannot be ended: {error}"
+    return f"not ready for {after} s: sent {number.name} to process {pid}"
+
+
+def main(arguments: "list[str]") -> int:
+    """Print the verdict; return the exit status."""
+    paths = [argument for argument in arguments if not argument.startswith("-")]
+    path = paths[0] if paths else os.environ.get("GREENDOCK_READINESS_FILE") or DEFAULT_FILE
+    verdict = check(path)
+    if "--heal" in arguments:
+        done = heal(path, verdict)
+        if done:
+            verdict["reason"] = f"{verdict['reason']}; {done}"
+    print(json.dumps(verdict) if "--json" in arguments else verdict["reason"])
+    return 0 if verdict["ready"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
