@@ -105,7 +105,7 @@ def _default_text(setting: Any, default: Any) -> str:
 
 
 def _is_mode(setting: Any) -> bool:
-    return getattr(setting.type, "__name__", "") == gunicorn_config.auto_int.__name__
+    return bool(getattr(setting.type, "__name__", "") == gunicorn_config.auto_int.__name__)
 
 
 def kind_of(setting: Any) -> Kind:
