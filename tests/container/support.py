@@ -74,6 +74,22 @@ class Stack:
         assert not check or done.returncode == 0, f"compose {arguments}: {done.stdout}{done.stderr}\n{self.logs()}"
         return done
 
+    def shell(self, commands: str) -> str:
+        """Run commands as the README gives them, on this stack's port; return their output."""
+        script = "set -e\n" + commands.replace("localhost:8080", f"127.0.0.1:{self.port}")
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=LONG,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 0, f"{commands}: {done.stdout}{done.stderr}\n{self.logs()}"
+        return done.stdout
+
     def up(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Do what the README says."""
         return self.compose("up", "--build", "--wait", *arguments, check=check)

@@ -12,9 +12,18 @@ from tests.container.support import Stack, docker, inspect
 from tests.support import ROOT, wait_for
 
 
+def _readme_commands() -> tuple[str, str]:
+    """Return the README's blocks of commands: how to start, and what to ask a running stack."""
+    start, ask = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return start, ask
+
+
 def test_one_command_ends_with_two_healthy_containers_and_an_answered_request(stack: Stack) -> None:
     shutil.copy(stack.folder / ".env.example", stack.folder / ".env")
-    stack.up()
+    start, commands = _readme_commands()
+    stack.shell(start)
+    for line in commands.splitlines():
+        assert stack.shell(line).strip(), line
     page = stack.get("/", Accept="text/html")
     assert page.status_code == 200
     assert "It works." in page.text
