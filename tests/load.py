@@ -13,7 +13,6 @@ import contextlib
 import http.client
 import re
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -118,7 +117,9 @@ def websocket(url: str) -> Iterator[Running]:
     to connect. A close is not a failure: nothing but the client can carry a WebSocket over to another server.
     """
     client = _WebSocket(url)
-    with _repeating([client], good=("message", "connected", *(f"closed {code}" for code in range(1000, 1016)))) as running:
+    with _repeating(
+        [client], good=("message", "connected", *(f"closed {code}" for code in range(1000, 1016)))
+    ) as running:
         yield running
 
 
@@ -212,7 +213,7 @@ class _WebSocket:
         except ConnectionClosed as error:
             self._socket = None
             yield f"closed {error.rcvd.code if error.rcvd else 1006}"
-        except (OSError, InvalidHandshake, socket.timeout) as error:
+        except (TimeoutError, OSError, InvalidHandshake) as error:
             self._socket = None
             yield type(error).__name__
             time.sleep(0.1)

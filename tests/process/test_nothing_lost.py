@@ -67,7 +67,7 @@ def loaded(nginx: str, tmp_path: Path) -> Callable[..., object]:
         counts = Loaded()
         try:
             edge.start()
-            url = edge.url("/")
+            url = edge.url + "/"
             with load(url, rate=RATE) as gets, load(url, rate=RATE, post=True) as posts:
                 began = time.monotonic()
                 yield counts
@@ -94,3 +94,55 @@ def test_ten_reloads(serve: Serve, loaded: Callable[..., Loaded], worker_class: 
             server.signal(signal.SIGHUP)
             wait_for(lambda seen=before: replaced(server, seen), "new workers")
     assert counts.failed == 0, counts.table()
+
+
+def test_workers_recycled_by_max_requests(serve: Serve, loaded: Callable[..., Loaded]) -> None:
+    server = serve(WORKS, GUNICORN_MAX_REQUESTS="60", GUNICORN_MAX_REQUESTS_JITTER="20")
+    before = set(server.workers())
+    with loaded(server) as counts:
+        wait_for(lambda: server.log.count("Booting worker") >= 8, "workers recycled")
+    assert not before & set(server.workers())
+    assert counts.failed == 0, counts.table()
+
+
+def test_workers_added_and_taken(serve: Serve, loaded: Callable[..., Loaded]) -> None:
+    server = serve(WORKS)
+    with loaded(server) as counts:
+        for number, wanted in [(signal.SIGTTIN, 3), (signal.SIGTTIN, 4), (signal.SIGTTOU, 3), (signal.SIGTTOU, 2)]:
+            server.signal(number)
+            server.wait_ready(f"{wanted}/{wanted}")
+    assert counts.failed == 0, counts.table()
+
+
+def test_one_of_two_replicas_stopped_and_started(serve: Serve, loaded: Callable[..., Loaded]) -> None:
+    stays, goes = serve(WORKS), serve(WORKS, GREENDOCK_DRAIN_SECONDS="1")
+    with loaded(stays, goes) as counts:
+        goes.signal(signal.SIGTERM)
+        assert goes.wait_exit() == 0
+        goes.start()
+        goes.wait_ready("2/2")
+    assert counts.failed == 0, counts.table()
+
+
+def test_an_idle_worker_killed(serve: Serve, loaded: Callable[..., Loaded]) -> None:
+    server = serve(WORKS)
+    with loaded(server) as counts:
+        before = set(server.workers())
+        server.signal(signal.SIGTTIN)
+        server.wait_ready("3/3")
+        # Nginx keeps its connections to the first two; the third worker has booted and holds no request.
+        idle = (set(server.workers()) - before).pop()
+        os.kill(idle, signal.SIGKILL)
+        server.wait_log("Perhaps out of memory?")
+        server.wait_ready("3/3")
+    assert counts.failed == 0, counts.table()
+
+
+def test_a_busy_worker_killed_loses_no_more_than_it_held(serve: Serve, loaded: Callable[..., Loaded]) -> None:
+    threads = 4
+    server = serve(WORKS, GUNICORN_THREADS=str(threads))
+    with loaded(server) as counts:
+        before = set(server.workers())
+        os.kill(min(before), signal.SIGKILL)
+        wait_for(lambda: len(server.workers()) == 2 and set(server.workers()) != before, "a replacement")
+    assert counts.failed <= threads, counts.table()

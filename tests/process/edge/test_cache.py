@@ -16,7 +16,10 @@ def cached(launch_module: Callable[..., Edge]) -> Edge:
 
 
 def stamps(edge: Edge, path: str, times: int = 2, **kwargs: object) -> list[int]:
-    return [edge.request(str(kwargs.get("method", "GET")), path, headers=kwargs.get("headers")).json()["stamp"] for _ in range(times)]
+    return [
+        edge.request(str(kwargs.get("method", "GET")), path, headers=kwargs.get("headers")).json()["stamp"]
+        for _ in range(times)
+    ]
 
 
 def test_nothing_is_cached_by_default(edge: Edge) -> None:
@@ -33,7 +36,9 @@ def test_an_anonymous_get_is_answered_from_the_cache(cached: Edge) -> None:
 
 
 @pytest.mark.parametrize("headers", [{"Cookie": "session=1"}, {"Authorization": "Bearer x"}])
-def test_a_personal_request_is_neither_answered_from_the_cache_nor_stored(cached: Edge, headers: dict[str, str]) -> None:
+def test_a_personal_request_is_neither_answered_from_the_cache_nor_stored(
+    cached: Edge, headers: dict[str, str]
+) -> None:
     path = f"/personal/{'-'.join(headers)}"
     (personal,) = stamps(cached, path, 1, headers=headers)
     (anonymous,) = stamps(cached, path, 1)
@@ -43,7 +48,8 @@ def test_a_personal_request_is_neither_answered_from_the_cache_nor_stored(cached
 
 
 @pytest.mark.parametrize(
-    "header", ["!Set-Cookie=a=b", "!Cache-Control=private", "!Cache-Control=no-store", "!Cache-Control=no-cache", "!Vary=*"]
+    "header",
+    ["!Set-Cookie=a=b", "!Cache-Control=private", "!Cache-Control=no-store", "!Cache-Control=no-cache", "!Vary=*"],
 )
 def test_a_response_that_must_not_be_shared_is_not(cached: Edge, header: str) -> None:
     first, second = stamps(cached, f"/unshared?{header}")

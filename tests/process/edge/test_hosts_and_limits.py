@@ -15,14 +15,17 @@ def ask(edge: Edge, host: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "localhost:8080", "app.localhost", "nginx", "printer.local", "127.0.0.1", "10.1.2.3", "172.20.0.5"]
-    + ["192.168.1.2:80", "[::1]", "shop.test", "api.internal"]
+    "host",
+    ["localhost", "localhost:8080", "app.localhost", "nginx", "printer.local", "127.0.0.1", "10.1.2.3", "172.20.0.5"]
+    + ["192.168.1.2:80", "[::1]", "shop.test", "api.internal"],
 )
 def test_local_names_are_answered_by_default(edge: Edge, host: str) -> None:
     assert ask(edge, host).startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.mark.parametrize("host", ["example.com", "203.0.113.7", "172.32.0.1", "10.evil.example", "localhost.evil.example", "[2001:db8::1]"])
+@pytest.mark.parametrize(
+    "host", ["example.com", "203.0.113.7", "172.32.0.1", "10.evil.example", "localhost.evil.example", "[2001:db8::1]"]
+)
 def test_other_names_are_cut_off_by_default(edge: Edge, record: Record, host: str) -> None:
     before = record.count("/host")
     assert ask(edge, host) == b""
@@ -63,7 +66,9 @@ def test_too_many_or_too_large_headers_are_refused(edge: Edge) -> None:
     assert edge.get("/" + "y" * 9000).status_code == 414
 
 
-@pytest.mark.parametrize("path", ["/.git/config", "/.env", "/a/.htpasswd", "/static/.secret", "/%2egit/config", "/a/%2Eenv"])
+@pytest.mark.parametrize(
+    "path", ["/.git/config", "/.env", "/a/.htpasswd", "/static/.secret", "/%2egit/config", "/a/%2Eenv"]
+)
 def test_dotfiles_are_denied(edge: Edge, record: Record, path: str) -> None:
     (edge.folder / "static" / ".secret").write_text("secret")
     before = len(record.requests())
@@ -115,7 +120,9 @@ def test_security_headers_are_added_unless_the_application_sets_them(edge: Edge)
     assert plain["Referrer-Policy"] == "strict-origin-when-cross-origin"
     assert plain["Server"] == "nginx"
     assert "Strict-Transport-Security" not in plain
-    own = edge.get("/", params={"!X-Frame-Options": "DENY", "!X-Powered-By": "x", "!Referrer-Policy": "no-referrer"}).headers
+    own = edge.get(
+        "/", params={"!X-Frame-Options": "DENY", "!X-Powered-By": "x", "!Referrer-Policy": "no-referrer"}
+    ).headers
     assert (own.get_list("X-Frame-Options"), own.get_list("Referrer-Policy")) == (["DENY"], ["no-referrer"])
     assert "X-Powered-By" not in own
 

@@ -87,7 +87,9 @@ def test_a_request_id_of_the_client_is_kept_when_harmless(edge: Edge) -> None:
     assert edge.get("/", headers={"X-Request-ID": "order-4711.retry_2"}).headers["X-Request-ID"] == "order-4711.retry_2"
 
 
-@pytest.mark.parametrize("hostile", ["short", "x" * 129, 'a"b"c"d"e', "<script>alert", "id with spaces", "${jndi:ldap}"])
+@pytest.mark.parametrize(
+    "hostile", ["short", "x" * 129, 'a"b"c"d"e', "<script>alert", "id with spaces", "${jndi:ldap}"]
+)
 def test_a_request_id_of_the_client_is_replaced_when_not(edge: Edge, hostile: str) -> None:
     response = edge.get("/", headers={"X-Request-ID": hostile})
     assert HEX_ID.fullmatch(response.headers["X-Request-ID"])
@@ -98,7 +100,9 @@ def test_a_well_formed_trace_goes_on_and_another_does_not(edge: Edge) -> None:
     parent = f"00-{'a' * 32}-{'b' * 16}-01"
     headers = edge.get("/", headers={"traceparent": parent, "tracestate": "v=1"}).json()["headers"]
     assert (headers["Traceparent"], headers["Tracestate"]) == (parent, "v=1")
-    headers = edge.get("/", headers={"traceparent": f"00-{'0' * 32}-{'b' * 16}-01", "tracestate": "v=1"}).json()["headers"]
+    headers = edge.get("/", headers={"traceparent": f"00-{'0' * 32}-{'b' * 16}-01", "tracestate": "v=1"}).json()[
+        "headers"
+    ]
     assert "Traceparent" not in headers
     assert "Tracestate" not in headers
 
@@ -160,7 +164,9 @@ def resident(master: int) -> int:
 
 def test_a_slow_upload_reaches_gunicorn_only_when_complete(edge: Edge, record: Record) -> None:
     with socket.create_connection(("127.0.0.1", edge.port), timeout=DEADLINE) as connection:
-        connection.sendall(b"POST /slow-upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nConnection: close\r\n\r\n12345")
+        connection.sendall(
+            b"POST /slow-upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nConnection: close\r\n\r\n12345"
+        )
         edge.get("/meanwhile")
         assert record.count("/slow-upload") == 0
         connection.sendall(b"67890")
@@ -184,7 +190,9 @@ def test_a_failed_get_is_tried_on_another_replica(
     edge = launch(UPSTREAM=f"127.0.0.1:{free_port()},127.0.0.1:{alive.port}")
     for method in ("GET", "POST"):
         for _ in range(6):
-            assert edge.request(method, "/either", content=b"x").status_code == 200, "not sent yet: any method may go on"
+            assert edge.request(method, "/either", content=b"x").status_code == 200, (
+                "not sent yet: any method may go on"
+            )
     assert record.count("/either") == 12
 
 
@@ -278,7 +286,9 @@ def test_a_websocket_carries_messages_both_ways(launch: Callable[..., Edge]) -> 
 
 
 def test_another_upgrade_than_websocket_is_not_passed_on(edge: Edge) -> None:
-    headers = edge.get("/", headers={"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMAAABk"})
+    headers = edge.get(
+        "/", headers={"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMAAABk"}
+    )
     seen = headers.json()["headers"]
     assert "Upgrade" not in seen
     assert "Connection" not in seen

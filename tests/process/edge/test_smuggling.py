@@ -28,7 +28,10 @@ CASES = {
     "length and chunked on HTTP/1.0": POST.replace("1.1", "1.0") + HOST + CL_TE + "\r\n" + CHUNKED_INNER,
     "chunked on HTTP/1.0": POST.replace("1.1", "1.0") + HOST + TE + "\r\n" + CHUNKED_INNER,
     # A Transfer-Encoding that one server reads as chunked and another does not.
-    "space before the colon": POST + HOST + "Transfer-Encoding : chunked\r\nContent-Length: {cl}\r\n\r\n" + CHUNKED_INNER,
+    "space before the colon": POST
+    + HOST
+    + "Transfer-Encoding : chunked\r\nContent-Length: {cl}\r\n\r\n"
+    + CHUNKED_INNER,
     "xchunked": POST + HOST + "Transfer-Encoding: xchunked\r\nContent-Length: {cl}\r\n\r\n" + CHUNKED_INNER,
     "identity": POST + HOST + "Transfer-Encoding: identity\r\nContent-Length: {cl}\r\n\r\n" + CHUNKED_INNER,
     "gzip, chunked": POST + HOST + "Transfer-Encoding: gzip, chunked\r\n\r\n" + CHUNKED_INNER,
@@ -40,7 +43,10 @@ CASES = {
     "vertical tab": POST + HOST + "Transfer-Encoding: \x0bchunked\r\nContent-Length: {cl}\r\n\r\n" + CHUNKED_INNER,
     "trailing tab": POST + HOST + "Transfer-Encoding: chunked\t\r\nContent-Length: {cl}\r\n\r\n" + CHUNKED_INNER,
     "folded": POST + HOST + "Transfer-Encoding:\r\n chunked\r\nContent-Length: {cl}\r\n\r\n" + CHUNKED_INNER,
-    "folded by tab": POST + HOST + "X: y\r\n\tTransfer-Encoding: chunked\r\nContent-Length: {cl}\r\n\r\n" + CHUNKED_INNER,
+    "folded by tab": POST
+    + HOST
+    + "X: y\r\n\tTransfer-Encoding: chunked\r\nContent-Length: {cl}\r\n\r\n"
+    + CHUNKED_INNER,
     "underscore": POST + HOST + "Transfer_Encoding: chunked\r\nContent-Length: {cl}\r\n\r\n" + CHUNKED_INNER,
     "NUL in the name": POST + HOST + "Transfer-Enc\0oding: chunked\r\nContent-Length: {cl}\r\n\r\n" + CHUNKED_INNER,
     "NUL in the value": POST + HOST + "Transfer-Encoding: chun\0ked\r\nContent-Length: {cl}\r\n\r\n" + CHUNKED_INNER,
@@ -61,7 +67,10 @@ CASES = {
     "empty length": POST + HOST + "Content-Length: \r\nConnection: close\r\n\r\n" + INNER,
     "length with a space before the colon": POST + HOST + "Content-Length : 0\r\nConnection: close\r\n\r\n" + INNER,
     "length of a GET": GET + HOST + "Content-Length: {cl}\r\nConnection: close\r\n\r\n" + INNER,
-    "body that nobody reads": "POST /unread HTTP/1.1\r\n" + HOST + "Content-Length: {cl}\r\nConnection: close\r\n\r\n" + INNER,
+    "body that nobody reads": "POST /unread HTTP/1.1\r\n"
+    + HOST
+    + "Content-Length: {cl}\r\nConnection: close\r\n\r\n"
+    + INNER,
     # Chunks that two servers read differently.
     "chunk size with a sign": POST + HOST + TE + "\r\n+0\r\n\r\n" + INNER,
     "chunk size with 0x": POST + HOST + TE + "\r\n0x0\r\n\r\n" + INNER,
@@ -70,7 +79,11 @@ CASES = {
     "chunk ended by LF": POST + HOST + TE + "Connection: close\r\n\r\n2\nab\n0\n\n" + INNER,
     "chunk extension holding a line": POST + HOST + TE + 'Connection: close\r\n\r\n1;x="\n"\r\na\r\n0\r\n\r\n' + INNER,
     "extension without a value": POST + HOST + TE + "Connection: close\r\n\r\n1;\r\na\r\n0\r\n\r\n" + INNER,
-    "trailer that sets a length": POST + HOST + TE + "Connection: close\r\n\r\n0\r\nContent-Length: {cl}\r\n\r\n" + INNER,
+    "trailer that sets a length": POST
+    + HOST
+    + TE
+    + "Connection: close\r\n\r\n0\r\nContent-Length: {cl}\r\n\r\n"
+    + INNER,
     # Request lines and headers.
     "two hosts": GET + HOST + "Host: evil.example\r\n\r\n" + INNER,
     "no host": GET + "\r\n" + INNER,
@@ -88,8 +101,13 @@ CASES = {
     "preface of HTTP/2": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + INNER,
     "CONNECT": "CONNECT localhost:80 HTTP/1.1\r\n" + HOST + "\r\n" + INNER,
     "TRACE": "TRACE /case/{n} HTTP/1.1\r\n" + HOST + "Connection: close\r\n\r\n" + INNER,
-    "upgrade with a body": GET + HOST + "Upgrade: websocket\r\nConnection: upgrade, close\r\nContent-Length: {cl}\r\n\r\n" + INNER,
-    "h2c upgrade": GET + HOST + "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings, close\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+    "upgrade with a body": GET
+    + HOST
+    + "Upgrade: websocket\r\nConnection: upgrade, close\r\nContent-Length: {cl}\r\n\r\n"
+    + INNER,
+    "h2c upgrade": GET
+    + HOST
+    + "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings, close\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
     "expect": POST + HOST + "Expect: 100-continue\r\nContent-Length: {cl}\r\nConnection: close\r\n\r\n" + INNER,
 }
 

@@ -110,7 +110,9 @@ def test_a_file_that_is_not_there_is_looked_for_in_the_application(site: Edge) -
     assert "Cache-Control" not in response.headers
 
 
-@pytest.mark.parametrize("path", ["/static../run/nginx.conf", "/static/../run/nginx.conf", "/static/%2e%2e/run/nginx.conf"])
+@pytest.mark.parametrize(
+    "path", ["/static../run/nginx.conf", "/static/../run/nginx.conf", "/static/%2e%2e/run/nginx.conf"]
+)
 def test_no_path_leads_out_of_the_folder(site: Edge, path: str) -> None:
     answer = site.raw(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     assert b"worker_processes" not in answer

@@ -81,7 +81,11 @@ def test_times_and_sizes_become_what_nginx_reads(name: str, text: str, read_as: 
     [
         ("NGINX_UPSTREAM", "app:8000, 10.0.0.2:80 [::1]:9", ["app:8000", "10.0.0.2:80", "[::1]:9"]),
         ("NGINX_UPSTREAM", "unix:/run/app/gunicorn.sock", ["unix:/run/app/gunicorn.sock"]),
-        ("NGINX_SERVER_NAMES", "Example.COM *.example.com .example.org", ["example.com", "*.example.com", ".example.org"]),
+        (
+            "NGINX_SERVER_NAMES",
+            "Example.COM *.example.com .example.org",
+            ["example.com", "*.example.com", ".example.org"],
+        ),
         ("NGINX_SERVER_NAMES", "ANY", ["any"]),
         ("NGINX_RESOLVER", "127.0.0.11,[fd00::1]:5353", ["127.0.0.11", "[fd00::1]:5353"]),
     ],

@@ -49,8 +49,38 @@ HOSTILE = st.one_of(
     st.text(alphabet=string.printable, max_size=60),
     st.lists(
         st.sampled_from(
-            [";", "}", "{", '"', "'", "\\", "\n", "\r", "\0", " ", "\t", "$", "${", "#", "server{", "include /x;", "a.b"]
-            + ["example.com", "10.0.0.0/8", "8080", "30s", "10m", "on", "/srv/static", "/static/", "${NGINX_TLS}", "~", "*"]
+            [
+                ";",
+                "}",
+                "{",
+                '"',
+                "'",
+                "\\",
+                "\n",
+                "\r",
+                "\0",
+                " ",
+                "\t",
+                "$",
+                "${",
+                "#",
+                "server{",
+                "include /x;",
+                "a.b",
+            ]
+            + [
+                "example.com",
+                "10.0.0.0/8",
+                "8080",
+                "30s",
+                "10m",
+                "on",
+                "/srv/static",
+                "/static/",
+                "${NGINX_TLS}",
+                "~",
+                "*",
+            ]
             + ["app:8000", "10r/s", ",", "\u00a0", "\u2028", "\u0660", "%", "unix:/a", "[::1]:1", "return 200", "//"]
         ),
         max_size=8,
@@ -133,7 +163,10 @@ def test_a_variable_that_shapes_the_configuration_holds_nothing_else(name: str, 
 
 def test_a_list_of_addresses_becomes_a_list_of_directives(tmp_path: Path) -> None:
     blocks = configuration(
-        tmp_path, NGINX_UPSTREAM="a:1 b:2 10.0.0.3:3 localhost:4", NGINX_RESOLVER="10.0.0.1", NGINX_TRUSTED_PROXIES="10.1.0.0/16,fd00::/8"
+        tmp_path,
+        NGINX_UPSTREAM="a:1 b:2 10.0.0.3:3 localhost:4",
+        NGINX_RESOLVER="10.0.0.1",
+        NGINX_TRUSTED_PROXIES="10.1.0.0/16,fd00::/8",
     )
     servers = [args for args in directives(blocks, "server") if args]
     assert servers == [
