@@ -11,7 +11,7 @@ DOCKERFILES := $(wildcard Dockerfile nginx/Dockerfile)
 ARGS :=
 
 .PHONY: help up down logs local test test-unit test-process test-container test-deps lint format engine engine-stop \
-	base-images bench rollout clean
+	base-images reference bench rollout clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ lint: ## every static check
 format: ## rewrite Python files in the project's format
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
+
+reference: ## write the generated files: docs/configuration.md, .env.example, nginx/variables.env
+	$(RUN) greendock env --format markdown > docs/configuration.md
+	$(RUN) greendock env --format dotenv > .env.example
+	$(RUN) greendock env --format proxy > nginx/variables.env
 
 engine: ## find a container engine, or install and start one (root, Debian)
 	@scripts/engine

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         formats=("table", "json"),
     )
     add("check", "Check the configuration and exit: 0 when it is right, 2 when it is not.")
-    add("env", "Show the reference of all variables.", formats=("table", "markdown", "dotenv"))
+    add("env", "Show the reference of all variables.", formats=("table", "markdown", "dotenv", "proxy"))
     add(
         "plugins",
         "List installed plugins: package, version, whether enabled, what each hooks.",

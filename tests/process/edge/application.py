@@ -26,6 +26,10 @@ def app(environ, start_response):
     if path == "/unread":
         start_response("200 OK", [("Content-Length", "2")])
         return [b"ok"]
+    if path == "/swallow":
+        length = sum(len(chunk) for chunk in iter(lambda: environ["wsgi.input"].read(1 << 20), b""))
+        start_response("200 OK", [("Content-Length", str(len(str(length))))])
+        return [str(length).encode()]
     digest, length = hashlib.sha256(), 0
     while chunk := environ["wsgi.input"].read(65536):
         digest.update(chunk)
