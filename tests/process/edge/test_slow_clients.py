@@ -44,13 +44,14 @@ def test_normal_requests_go_on_during_an_attack(launch: Callable[..., Edge], rec
         stderr=subprocess.STDOUT,
         text=True,
     )
-    before = record.count("/normal")
+    answered = 0
     try:
         wait_for(lambda: active(edge) >= CONNECTIONS * 0.75, "the attack is under way")
         while attack.poll() is None and active(edge) >= CONNECTIONS * 0.5:
             assert edge.get("/normal").status_code == 200
             assert edge.status("/healthz").status_code == 200
-        assert record.count("/normal") >= before + 10
+            answered += 1
+        assert answered >= 3, "the attack was over before it could be withstood"
     finally:
         attack.terminate()
         output = attack.communicate()[0]
