@@ -115,7 +115,7 @@ def test_workers_added_and_taken(serve: Serve, loaded: Callable[..., Loaded]) ->
 
 
 def test_one_of_two_replicas_stopped_and_started(serve: Serve, loaded: Callable[..., Loaded]) -> None:
-    stays, goes = serve(WORKS, GUNICORN_WORKER_CLASS="drain"), serve(WORKS, GREENDOCK_DRAIN_SECONDS="1", GUNICORN_WORKER_CLASS="drain")
+    stays, goes = serve(WORKS), serve(WORKS, GREENDOCK_DRAIN_SECONDS="1")
     with loaded(stays, goes) as counts:
         for _ in range(3):
             goes.signal(signal.SIGTERM)

@@ -57,7 +57,7 @@ def test_an_application_still_importing_is_starting_although_the_port_is_open(se
 
 def test_an_application_that_fails_to_import_is_never_ready_and_the_server_exits(serve: Serve) -> None:
     server = serve("raise RuntimeError('broken app')", wait=False)
-    assert server.wait_exit() == 3
+    assert server.wait_exit() in (1, 3)  # 3, or 1 when a second worker fails while the first one's failure is handled
     assert "broken app" in server.log
     assert not server.health()["ready"]
 
