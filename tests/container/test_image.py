@@ -17,7 +17,7 @@ Run = Callable[..., str]
 
 
 def health(container: str) -> dict[str, object]:
-    done = docker("exec", container, "python", "-I", "-S", "/srv/healthcheck.py", "--json", check=False)
+    done = docker("exec", container, "python", "-I", "-S", "/srv/healthcheck.pyc", "--json", check=False)
     return dict(json.loads(done.stdout)) if done.stdout else {"ready": False, "state": done.stderr}
 
 
