@@ -253,5 +253,5 @@ def test_whatever_a_pre_request_hook_raises_is_answered_and_logged(
     )
     assert server.get()[0] == 500
     server.wait_log("Hook failed: pre_request hook guard:guard")
-    assert server.log.count("Hook failed") == 1
+    assert server.log.count("HookError: Hook failed") == 1
     assert f"{error}:" in server.log
