@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -57,7 +57,7 @@ def test_an_application_still_importing_is_starting_although_the_port_is_open(se
 
 def test_an_application_that_fails_to_import_is_never_ready_and_the_server_exits(serve: Serve) -> None:
     server = serve("raise RuntimeError('broken app')", wait=False)
-    assert server.wait_exit() == 3
+    assert server.wait_exit() in (1, 3)  # 3, or 1 when a second worker fails while the first one's failure is handled
     assert "broken app" in server.log
     assert not server.health()["ready"]
 
@@ -263,9 +263,8 @@ def test_a_file_left_behind_is_not_ready_and_is_replaced_at_the_next_start(serve
 
 def test_a_pid_used_again_by_another_process_is_not_the_master(serve: Serve) -> None:
     server = serve()
-    state = json.loads(server.ready_file.read_text())
-    state["started"] += 1
-    server.ready_file.write_text(json.dumps(state))
+    text = server.ready_file.read_text()
+    server.ready_file.write_text(re.sub(r"(?<=started=)\d+", "1", text))
     assert server.health()["reason"] == f"dead: master {server.pid} is gone"
 
 
@@ -290,7 +289,7 @@ def test_a_readiness_folder_that_cannot_be_written_stops_the_start_with_one_sent
 
 
 def test_a_file_with_nonsense_in_it_is_not_ready(tmp_path: Path) -> None:
-    for text in ("", "{}", "[]", '{"pid": "x", "started": null}', "\0" * 10):
+    for text in ("", "{}", "pid=x\nstarted=\n", "state=serving\npid=1", "\0" * 10):
         (tmp_path / "ready").write_text(text)
         done = subprocess.run(
             [sys.executable, "-I", "-S", str(HEALTHCHECK), str(tmp_path / "ready")],
