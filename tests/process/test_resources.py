@@ -69,7 +69,7 @@ def database(tmp_path: Path) -> Iterator[Redis]:
     server.stop()
 
 
-@pytest.fixture(params=["sync", "gthread", "request-id"])
+@pytest.fixture(params=["sync", "drain"])
 def shop(request: pytest.FixtureRequest, serve: Serve, database: Redis) -> Server:
     server = serve("", wait=False, REDIS_URL=database.url, GUNICORN_WORKER_CLASS=request.param, **environment())
     server.wait_ready("2/2")

@@ -18,6 +18,7 @@ from greendock.build import Built, build
 from greendock.hook_events import EVENTS, FAIL_FAST_CHOICES, SSL_CONTEXT, Event, policy
 from greendock.hooks import Hook, Options
 from greendock.problems import ConfigurationError, Problem
+from tests.support import ROOT
 
 
 @pytest.fixture
@@ -256,3 +257,19 @@ def test_a_dotted_name_works_as_in_gunicorn_itself() -> None:
     problems: list[Problem] = []
     assert hooks.named("X", ["os:sep"], EVENTS["on_exit"], "test", problems) == []
     assert "sep in os is not callable" in str(problems[0])
+
+
+# --- the document ---
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=lambda event: event.name)
+def test_the_document_says_of_each_event_what_the_code_does(event: Event) -> None:
+    default = tuple(built().options["GREENDOCK_HOOK_FAIL_FAST"])
+    raising = {"refuse": "the request is answered 500", "stop": "stops the start", "log": "logged"}[
+        policy(event, default)
+    ]
+    if event.fail_fast and event.name not in default:
+        raising += " (can stop the start)"
+    order = "reverse" if event.teardown else "forward"
+    row = f"| `{event.name}` | `{', '.join(event.arguments)}` | {event.process} | {raising} | {order} |"
+    assert row in (ROOT / "docs" / "hooks-and-plugins.md").read_text()
