@@ -3,12 +3,14 @@
 Every variant runs one gthread worker with the same trivial application; only one is under load at a time, in turn, so
 that whatever else the machine does meets all of them. Measured is the worker's CPU time (user and system) for each
 request, which a busy machine disturbs less than requests a second. Shown: the median over the rounds, and the median
-of each round's ratio to stock. Needs `wrk` (`make test-deps`).
+of each round's ratio to stock. What calling the hooks costs drowns in that, so it is also measured alone, without a
+server: the shortest of many runs. Needs `wrk` (`make test-deps`).
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import shutil
@@ -18,10 +20,17 @@ import subprocess
 import sys
 import tempfile
 import time
+import timeit
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
+
+from gunicorn.config import Config
+
+from greendock import hooks
+from greendock.hook_events import EVENTS
 
 ROOT = Path(__file__).resolve().parent.parent
 APPLICATION = """
@@ -54,6 +63,8 @@ VARIANTS: dict[str, dict[str, str] | None] = {
     "plugin metrics": {"GREENDOCK_PLUGINS": "metrics"},
 }
 
+HOOK_COUNTS = dict(zip(VARIANTS, (None, 0, 1, 3), strict=False))
+
 
 @dataclass
 class Server:
@@ -76,6 +87,24 @@ class Server:
         assert found is not None
         assert "Non-2xx" not in output
         return (self.cpu() - before) / int(found[1]) * 1e6
+
+
+def calls_alone(count: int | None) -> float:
+    """Return the microseconds that calling both events' hooks takes: ``count`` that do nothing, or Gunicorn's own."""
+    config, log = Config(), logging.getLogger("bench")
+    worker, request = SimpleNamespace(log=log, age=1), SimpleNamespace(method="GET", path="/")
+    before, after = config.pre_request, config.post_request
+    if count:
+        steps = [hooks.Hook("nothing", lambda *_: None)] * count
+        before, after = (
+            hooks.chain(EVENTS[name], steps, hooks.Options(slow=1)) for name in ("pre_request", "post_request")
+        )
+
+    def both() -> None:
+        before(worker, request)
+        after(worker, request, {}, None)
+
+    return min(timeit.repeat(both, number=2000, repeat=50)) / 2000 * 1e6
 
 
 def free_port() -> int:
@@ -158,10 +187,11 @@ def main() -> None:
             for name in sorted(VARIANTS, key=lambda name: hash((turn, name))):
                 costs[name].append(servers[name].load(options.seconds))
     stock = costs["stock Gunicorn"]
-    print("| one gthread worker | CPU for each request | beside stock |\n|---|---|---|")
+    print("| one gthread worker | CPU for each request | beside stock | calling the hooks alone |\n|---|---|---|---|")
     for name, measured in costs.items():
         ratio = median(mine / theirs for mine, theirs in zip(measured, stock, strict=True))
-        print(f"| {name} | {median(measured):.0f} µs | {ratio:.2f}× |")
+        alone = f"{calls_alone(HOOK_COUNTS[name]):.1f} µs" if name in HOOK_COUNTS else ""
+        print(f"| {name} | {median(measured):.0f} µs | {ratio:.2f}× | {alone} |")
 
 
 if __name__ == "__main__":
