@@ -298,11 +298,11 @@ def test_a_unix_socket_can_be_scraped(serve: Serve, tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o007 == 0
 
 
-def test_an_application_that_has_metrics_of_its_own_is_exported_too(serve: Serve) -> None:
+@pytest.mark.parametrize("preload", ["false", "true"])
+def test_an_application_that_has_metrics_of_its_own_is_exported_too(serve: Serve, preload: str) -> None:
     own = "from prometheus_client import Counter\nSOLD = Counter('sold', 'Sold')\n"
-    server = start(
-        serve, source=own + WSGI.replace('    start_response("404', '    SOLD.inc()\n    start_response("404')
-    )
+    source = own + WSGI.replace('    start_response("404', '    SOLD.inc()\n    start_response("404')
+    server = start(serve, source=source, GUNICORN_PRELOAD_APP=preload)
     for _ in range(5):
         server.get()
     wait_scrape(server, sold_total=5)

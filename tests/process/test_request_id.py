@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.support import Server
 
@@ -28,6 +29,11 @@ ASGI = """
 import asyncio, logging
 from greendock.contrib import request_id
 async def app(scope, receive, send):
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": request_id.current()})
+        return
     if scope["path"] == "/boom":
         raise ValueError("boom")
     await asyncio.sleep(0)
@@ -120,3 +126,11 @@ def test_concurrent_requests_do_not_mix_their_ids(server: Server) -> None:
         thread.join()
     assert len(answers) == 120
     assert all(answer == [name] * 3 for name, answer in answers.items())
+
+
+def test_a_websocket_has_an_id_too(serve: Serve) -> None:
+    server = serve(ASGI, GUNICORN_WORKER_CLASS="request-id-asgi", GUNICORN_ASGI_LIFESPAN="off", WEB_CONCURRENCY="1")
+    with connect(f"ws://127.0.0.1:{server.port}/", additional_headers={"X-Request-ID": "the-websocket"}) as socket:
+        assert socket.recv() == "the-websocket"
+        assert socket.response is not None
+        assert socket.response.headers["X-Request-ID"] == "the-websocket"

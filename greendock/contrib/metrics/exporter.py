@@ -51,7 +51,13 @@ class Observed:
 
     def collect(self) -> Iterable[Metric]:
         """Read the file; the healthcheck's own probe is left out, so that a scrape never waits for a worker."""
-        state = healthcheck.load(self._file) or {"pid": "0", "started": "0", "workers": "0", "minimum": "1", "state": ""}
+        state = healthcheck.load(self._file) or {
+            "pid": "0",
+            "started": "0",
+            "workers": "0",
+            "minimum": "1",
+            "state": "",
+        }
         master = int(state["pid"])
         booted = len(healthcheck.booted(self._file, master))
         serving = state["state"] == "serving" and healthcheck.alive(master, int(state["started"]))
