@@ -29,6 +29,10 @@ HookFunction = Callable[..., Any]
 on_failure: list[Callable[[str], None]] = []
 
 
+class HookError(Exception):
+    """A hook that refuses the request has failed; its exception is the cause."""
+
+
 @dataclass(frozen=True)
 class Hook:
     """One callable of a chain, and the name it is logged by."""
@@ -159,9 +163,9 @@ def _failed(
             listener(event.name)
     worker = next((f" (worker {a.pid})" for a in arguments if getattr(a, "age", None)), "")
     if on_error == "refuse":
-        # Gunicorn logs the exception with its traceback when it answers 500; the note says whose fault it was.
-        error.add_note(f"Hook failed: {event.name} hook {step.name}{worker}")
-        raise error
+        # Gunicorn logs it, with what caused it, and answers 500. An OSError or a StopIteration it would take for the
+        # client's going away: no answer, no log.
+        raise HookError(f"Hook failed: {event.name} hook {step.name}{worker}") from error
     stops = on_error == "stop"
     ending = "; giving up the start" if stops else ""
     log = _log(arguments)

@@ -143,7 +143,8 @@ def test_hooks_that_all_fail_do_not_take_a_serving_server_down(
         assert server.log.count(f"ValueError: no {name}\n") == events.count(name), name
         if "worker" in event.arguments:
             assert re.search(rf"Hook failed: {name} hook watch:{name} \(worker (\d+|\[booting\])\)", server.log), name
-    assert server.log.count("Traceback (most recent call last)") == sum(name in EVENTS for name in events)
+    tracebacks = len(events) + events.count("pre_request")  # a refusal shows the hook's exception as its cause
+    assert server.log.count("Traceback (most recent call last)") == tracebacks
 
 
 @pytest.mark.parametrize("worker_class", CLASSES)
@@ -234,3 +235,23 @@ def test_faults_of_hooks_and_plugins_stop_the_start_with_one_report(serve: Serve
     assert server.wait_exit() == 2
     assert "greendock: 4 configuration problems, nothing was started:" in server.log
     assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("worker_class", CLASSES)
+@pytest.mark.parametrize("error", ["ConnectionResetError", "PermissionError", "StopIteration"])
+def test_whatever_a_pre_request_hook_raises_is_answered_and_logged(
+    serve: Serve, tmp_path: Path, worker_class: str, error: str
+) -> None:
+    (tmp_path / "guard.py").write_text(f"def guard(worker, request): raise {error}(104, 'not today')\n")
+    server = serve(
+        ASGI if worker_class == "asgi" else HELLO,
+        PYTHONPATH=str(tmp_path),
+        WEB_CONCURRENCY="1",
+        GUNICORN_ASGI_LIFESPAN="off",
+        GUNICORN_WORKER_CLASS=worker_class,
+        GUNICORN_PRE_REQUEST="guard:guard",
+    )
+    assert server.get()[0] == 500
+    server.wait_log("Hook failed: pre_request hook guard:guard")
+    assert server.log.count("HookError: Hook failed") == 1
+    assert f"{error}:" in server.log

@@ -18,6 +18,7 @@ from greendock.build import Built, build
 from greendock.hook_events import EVENTS, FAIL_FAST_CHOICES, SSL_CONTEXT, Event, policy
 from greendock.hooks import Hook, Options
 from greendock.problems import ConfigurationError, Problem
+from tests.support import ROOT
 
 
 @pytest.fixture
@@ -182,9 +183,9 @@ def test_a_failing_hook_is_logged_once_and_the_next_ones_run(
 def test_a_failing_pre_request_refuses_the_request_and_says_whose_fault_it_was() -> None:
     ran: list[str] = []
     steps = [Hook("guard", fail), Hook("later", lambda *_: ran.append("later"))]
-    with pytest.raises(ValueError, match="it broke") as caught:
+    with pytest.raises(hooks.HookError, match=r"^Hook failed: pre_request hook guard \(worker 42\)$") as caught:
         hooks.chain(EVENTS["pre_request"], steps, Options())(SimpleNamespace(pid=42, age=1), None)
-    assert caught.value.__notes__ == ["Hook failed: pre_request hook guard (worker 42)"]
+    assert isinstance(caught.value.__cause__, ValueError)
     assert ran == []
 
 
@@ -256,3 +257,19 @@ def test_a_dotted_name_works_as_in_gunicorn_itself() -> None:
     problems: list[Problem] = []
     assert hooks.named("X", ["os:sep"], EVENTS["on_exit"], "test", problems) == []
     assert "sep in os is not callable" in str(problems[0])
+
+
+# --- the document ---
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=lambda event: event.name)
+def test_the_document_says_of_each_event_what_the_code_does(event: Event) -> None:
+    default = tuple(built().options["GREENDOCK_HOOK_FAIL_FAST"])
+    raising = {"refuse": "the request is answered 500", "stop": "stops the start", "log": "logged"}[
+        policy(event, default)
+    ]
+    if event.fail_fast and event.name not in default:
+        raising += " (can stop the start)"
+    order = "reverse" if event.teardown else "forward"
+    row = f"| `{event.name}` | `{', '.join(event.arguments)}` | {event.process} | {raising} | {order} |"
+    assert row in (ROOT / "docs" / "hooks-and-plugins.md").read_text()

@@ -51,13 +51,19 @@ class Observed:
 
     def collect(self) -> Iterable[Metric]:
         """Read the file; the healthcheck's own probe is left out, so that a scrape never waits for a worker."""
-        state = healthcheck.load(self._file) or {"pid": 0, "started": 0, "workers": 0, "minimum": 1, "state": ""}
-        master = int(str(state["pid"]))
+        state = healthcheck.load(self._file) or {
+            "pid": "0",
+            "started": "0",
+            "workers": "0",
+            "minimum": "1",
+            "state": "",
+        }
+        master = int(state["pid"])
         booted = len(healthcheck.booted(self._file, master))
-        serving = state["state"] == "serving" and healthcheck.alive(master, int(str(state["started"])))
-        ready = serving and booted >= int(str(state["minimum"]))
+        serving = state["state"] == "serving" and healthcheck.alive(master, int(state["started"]))
+        ready = serving and booted >= int(state["minimum"])
         yield GaugeMetricFamily("gunicorn_workers_booted", "Living workers that have booted", booted)
-        yield GaugeMetricFamily("gunicorn_workers_target", "Workers there should be", int(str(state["workers"])))
+        yield GaugeMetricFamily("gunicorn_workers_target", "Workers there should be", int(state["workers"]))
         yield GaugeMetricFamily("gunicorn_ready", "1 when this server is ready to take requests", int(ready))
 
 

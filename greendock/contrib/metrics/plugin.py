@@ -85,7 +85,7 @@ class MetricsPlugin(ServerPlugin):
         if self._folder is not None and self._counts is not None:
             self._supervisor = Supervisor([self._bind, str(self._folder.path), self._readiness_file])
             self._supervisor.watch(server)
-            server.log.info("Metrics: http://%s/metrics", self._bind)
+            server.log.info("Metrics at %s (GET /metrics)", self._bind)
 
     def post_worker_init(self, worker: Any) -> None:
         """Wrap the application of an ASGI worker."""
