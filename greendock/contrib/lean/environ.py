@@ -29,8 +29,12 @@ def of_connection(sock: Any, client: Any, server: Any) -> dict[str, Any]:
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client[0], str(client[1])
     else:
         environ["REMOTE_ADDR"] = client if isinstance(client, str) else client.decode()
-    if isinstance(server, tuple):
+    if isinstance(server, str):
+        server = server.split(":")
+    if len(server) > 1:
         environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], str(server[1])
+    else:
+        environ["SERVER_NAME"] = server[0]  # a unix socket: Host says the rest, see _name_server
     return environ
 
 
@@ -62,8 +66,8 @@ def build(req: Any, resp: wsgi.Response, base: dict[str, Any], connection: dict[
     environ["wsgi.url_scheme"] = req.scheme
     environ["wsgi.input"] = req.body
     environ["wsgi.early_hints"] = wsgi._make_early_hints_callback(req, resp.sock, resp)
-    if "SERVER_NAME" not in environ:
-        environ["SERVER_NAME"], environ["SERVER_PORT"] = _server_from_host(environ.get("HTTP_HOST"), req.scheme)
+    if "SERVER_PORT" not in environ:
+        _name_server(environ)
     return environ
 
 
@@ -76,9 +80,10 @@ def _key(name: str) -> str | None:
     return key
 
 
-def _server_from_host(host: str | None, scheme: str) -> tuple[str, str]:
-    """Name and port of a server that listens on a unix socket, as Gunicorn makes them up from ``Host``."""
-    if not host:
-        return "", ""
-    name, *port = host.split(":")
-    return name, port[0] if port else {"http": "80", "https": "443"}[scheme]
+def _name_server(environ: dict[str, Any]) -> None:
+    """Make up the server of a request that came by a unix socket, as Gunicorn does: from ``Host``, if there is one."""
+    port = ""
+    if host := environ.get("HTTP_HOST"):
+        environ["SERVER_NAME"], *ports = host.split(":")
+        port = ports[0] if ports else {"http": "80", "https": "443"}[environ["wsgi.url_scheme"]]
+    environ["SERVER_PORT"] = port

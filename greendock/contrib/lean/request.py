@@ -25,11 +25,11 @@ except ImportError as error:  # pragma: no cover
 UNLIMITED_REQUEST_LINE = 1024 * 1024
 
 # RFC 9112 section 3: method SP request-target SP HTTP-version CRLF, here with an upper-case method, origin-form
-# (3.2.1) of printable ASCII (RFC 3986 section 2) without "//" at its start and without a fragment, and HTTP/1.0 or 1.1.
+# (3.2.1) of printable ASCII (RFC 3986 section 2) without a fragment, and HTTP/1.0 or 1.1.
 # RFC 9112 section 5: field-name ":" OWS field-value OWS CRLF with no space before the colon (5.1), no line folding
 # (5.2), token names (RFC 9110 5.6.2) and values of HTAB / SP / VCHAR / obs-text (RFC 9110 5.5): no NUL, CR or LF.
 _PLAIN_HEAD = re.compile(
-    rb"([A-Z]{3,20} /(?!/)[!\"$-~]* HTTP/1\.[01])\r\n"
+    rb"([A-Z]{3,20} /[!\"$-~]* HTTP/1\.[01])\r\n"
     rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n"
 )
 _BARE_LF = re.compile(rb"(?<!\r)\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,7 +123,13 @@ def through_gunicorn(pieces: Iterable[bytes], cfg: Config, peer: Any = TRUSTED, 
     return outcome
 
 
-def through_lean(pieces: Iterable[bytes], cfg: Config, peer: Any = TRUSTED, server: Any = SERVER) -> Outcome:
+def through_lean(
+    pieces: Iterable[bytes],
+    cfg: Config,
+    peer: Any = TRUSTED,
+    server: Any = SERVER,
+    seen: Callable[[Any], object] = id,
+) -> Outcome:
     sock: Any = ScriptedSocket(pieces)
     conn = Connection(sock, peer, server, cfg, Limits(cfg))
     base = lean_environ.shared(cfg)
@@ -131,6 +137,7 @@ def through_lean(pieces: Iterable[bytes], cfg: Config, peer: Any = TRUSTED, serv
     try:
         while conn.receive():
             while (req := conn.next_request()) is not None:
+                seen(req)
                 resp = LeanResponse(req, sock, cfg)
                 environ = lean_environ.build(req, resp, base, conn.environ)
                 if environ is None:
@@ -157,13 +164,20 @@ def feeds(data: bytes) -> dict[str, list[bytes]]:
     }
 
 
-def assert_same(data: bytes, cfg: Config, peer: Any = TRUSTED, server: Any = SERVER) -> Outcome:
+WAYS = ("whole", "bytes", "threes", "head, body")
+
+
+def assert_same(
+    data: bytes, cfg: Config, peer: Any = TRUSTED, server: Any = SERVER, ways: Iterable[str] = WAYS
+) -> Outcome:
     """Feed ``data`` to both parsers in every way, hold lean to Gunicorn's outcome, and return the one fed whole.
 
     Gunicorn itself measures a few limits (a chunk-size line without its end) by what one read returns, so each way is
     compared with the same way.
     """
-    for way, pieces in feeds(data).items():
+    cuts = feeds(data)
+    for way in ways:
+        pieces = cuts[way]
         expected = through_gunicorn(pieces, cfg, peer, server)
         got = through_lean(pieces, cfg, peer, server)
         assert got == expected, f"fed as {way}: {data[:500]!r}"
