@@ -30,9 +30,10 @@ class SocketSource(Unreader):  # type: ignore[misc]
 
     deadline: float | None = None
 
-    def __init__(self, sock: socket.socket, buffered: bytes) -> None:
+    def __init__(self, sock: socket.socket, silence: bytes, buffered: bytes) -> None:
         super().__init__()
         self.sock = sock
+        self.silence = silence
         self.unread(buffered)
 
     def chunk(self, size_hint: int | None = None) -> bytes:
@@ -48,6 +49,9 @@ class SocketSource(Unreader):  # type: ignore[misc]
             if left <= 0 or not poll.poll(left * 1000):
                 raise PeerSilentError("the peer is too slow sending a body nobody reads")
         try:
+            if self.silence:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self.silence)
+                self.silence = b""
             return self.sock.recv(min(max(size_hint or 0, 8192), 1024 * 1024))
         except BlockingIOError:
             raise PeerSilentError("the peer stopped sending the request body") from None
@@ -76,22 +80,23 @@ class Connection:
         self.deadline = 0.0
         self.watched = False
         self.lingering = False
-        if cfg.timeout:
-            # A peer that neither gives nor takes a byte for this long is gone. The kernel counts, so that the socket
-            # stays a blocking one, as applications that take it over expect.
-            silence = struct.pack("@ll", cfg.timeout, 0)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, silence)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, silence)
+        # A peer that takes no byte of a response, or sends none of a body, for this long is gone. The kernel counts, so
+        # the socket stays a blocking one, as applications that take it over (for a WebSocket) expect; these may wait
+        # for input as long as they like, so that limit is only set where a body is waited for.
+        self.silence = struct.pack("@ll", cfg.timeout, 0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, self.silence)
 
     def receive(self) -> bool | None:
         """Read what has arrived, without waiting: True when there was something, None when not, False at the end.
 
-        Raises OSError when the connection is broken.
+        Raises PeerGoneError when the connection is broken.
         """
         try:
             data = self.sock.recv(_READ_SIZE, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
+        except OSError as error:
+            raise PeerGoneError(f"while waiting for a request: {error}") from error
         if not data:
             return False
         if not self.buf:
@@ -118,10 +123,10 @@ class Connection:
         self.requests += 1
         req = parse_plain(buf, end + 4, self.peer, self.requests)
         if req is None:
-            self.source = SocketSource(self.sock, buf)
+            self.source = SocketSource(self.sock, self.silence, buf)
             return Request(self.cfg, self.source, self.client, self.requests)
         if req.content_length:
-            self.source = SocketSource(self.sock, buf[end + 4 :])
+            self.source = SocketSource(self.sock, self.silence, buf[end + 4 :])
             req.body = Body(LengthReader(self.source, req.content_length))
         else:
             self.source = None

@@ -88,7 +88,9 @@ class LeanWorker(Worker):  # type: ignore[misc]
         self.accepting = False
         self.accept_lock = threading.Lock()
         self.recycling = False
-        self.max_kept = self.cfg.worker_connections - self.cfg.threads
+        self.max_conns: int = self.cfg.worker_connections
+        self.max_kept = self.max_conns - self.cfg.threads
+        self.keepalive: int = self.cfg.keepalive
         super().init_process()
 
     def handle_usr1(self, sig: int, frame: Any) -> None:
@@ -100,6 +102,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until told to stop, or until the parent is gone; then stop in order."""
+        self.pre_request, self.post_request = self.cfg.pre_request, self.cfg.post_request
         self.environ = wsgi_environ.shared(self.cfg)
         for listener in self.sockets:
             listener.setblocking(False)
@@ -148,13 +151,13 @@ class LeanWorker(Worker):  # type: ignore[misc]
             if not conn.buf:
                 # Long enough for a request that is already on its way (it is answered with Connection: close).
                 conn.deadline = min(conn.deadline, now + STOP_KEEPALIVE_LINGER)
-        # A worker that makes room for its successor leaves the queue to the others.
-        queued = not self.recycling
+        # A worker that makes room for its successor leaves the queue, which backlog bounds, to the others.
+        queued = 0 if self.recycling else self.cfg.backlog
         while now < limit:
             self.notify()
-            while queued and len(self.conns) < self.cfg.worker_connections:
+            while queued > 0 and len(self.conns) < self.max_conns:
                 accepted = [self.accept(fd, self.park) for fd in self.listeners]
-                queued = any(accepted)
+                queued = queued - 1 if any(accepted) else 0
             if not queued:
                 self.close_listeners()
             if not self.conns:
@@ -194,28 +197,27 @@ class LeanWorker(Worker):  # type: ignore[misc]
     def serve_events(self) -> None:
         """Take one event at a time, until the worker stops. Nothing a request does ends the thread."""
         while True:
-            try:
-                ((fd, _),) = self.epoll.poll(-1, 1)
-            except InterruptedError:
-                continue
+            ((fd, _),) = self.epoll.poll(-1, 1)
             if fd == self.stopped:
                 return
-            if fd in self.listeners:
-                self.accept(fd, self.own)
-            elif (conn := self.conns.get(fd)) is not None and self.claim(conn):
-                self.own(conn)
+            try:
+                if fd in self.listeners:
+                    self.accept(fd, self.own)
+                elif (conn := self.conns.get(fd)) is not None and self.claim(conn):
+                    self.own(conn)
+            except BaseException:
+                self.log.exception("Error in a worker thread")
 
     def own(self, conn: Connection) -> None:
         """Serve a connection this thread has claimed, then park or close it."""
+        keep = False
         try:
             keep = self.serve(conn)
-        except BaseException:
-            self.log.exception("Error in a worker thread")
-            keep = False
-        if keep:
-            self.park(conn)
-        else:
-            self.drop(conn)
+        finally:
+            if keep:
+                self.park(conn)
+            else:
+                self.drop(conn)
 
     def claim(self, conn: Connection) -> bool:
         """Become the owner of a parked connection, unless another thread just did."""
@@ -247,7 +249,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
 
     def set_accepting(self, wanted: bool) -> None:
         """Watch the listeners, or stop doing so; a worker with ``worker_connections`` connections does not."""
-        wanted = wanted and self.alive and len(self.conns) < self.cfg.worker_connections
+        wanted = wanted and self.alive and len(self.conns) < self.max_conns
         if wanted == self.accepting:
             return
         with self.accept_lock:
@@ -262,9 +264,11 @@ class LeanWorker(Worker):  # type: ignore[misc]
 
     def accept(self, fd: int, then: Any) -> bool:
         """Accept one connection and pass it on to ``then``; False when none was waiting."""
-        listener, server = self.listeners[fd]
         try:
+            listener, server = self.listeners[fd]
             sock, client = listener.accept()
+        except KeyError:
+            return False  # closed in this moment: the worker stops
         except BlockingIOError:
             return False
         except OSError as error:
@@ -279,10 +283,10 @@ class LeanWorker(Worker):  # type: ignore[misc]
             sock.close()  # reset before it was served
             return True
         conn.deadline = time.monotonic() + (
-            self.cfg.keepalive + FIRST_BYTE_SECONDS if self.alive else STOP_KEEPALIVE_LINGER
+            self.keepalive + FIRST_BYTE_SECONDS if self.alive else STOP_KEEPALIVE_LINGER
         )
         self.conns[conn.fd] = conn
-        if len(self.conns) >= self.cfg.worker_connections:
+        if len(self.conns) >= self.max_conns:
             self.set_accepting(False)
         then(conn)
         return True
@@ -302,7 +306,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
                 if not self.handle_request(req, conn) or not conn.finish(req):
                     return self.hang_up(conn, req)
                 began = False
-                conn.deadline = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
+                conn.deadline = time.monotonic() + (self.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
                 if not conn.buf:
                     return True
             if not began:
@@ -311,7 +315,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
         except PeerSilentError as error:
             self.log.info("Closing a connection: %s.", error)
             self.refuse(conn, 408, "Request Timeout")
-        except (PeerGoneError, NoMoreData, ConnectionResetError) as error:
+        except (PeerGoneError, NoMoreData, StopIteration) as error:
             self.log.debug("Closing connection. %s", error)
         except Exception as error:
             self.handle_error(req, conn.sock, conn.client, error)
@@ -338,7 +342,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
         environ: dict[str, Any] = {}
         resp: Any = None
         try:
-            self.cfg.pre_request(self, req)
+            self.pre_request(self, req)
             began = datetime.now()
             resp = LeanResponse(req, conn.sock, self.cfg)
             built = wsgi_environ.build(req, resp, self.environ, conn.environ)
@@ -355,12 +359,12 @@ class LeanWorker(Worker):  # type: ignore[misc]
                 self.recycling = True
                 self.alive = False
                 self.wake()
-            if not self.alive or not self.cfg.keepalive or len(self.conns) > self.max_kept:
+            if not self.alive or not self.keepalive or len(self.conns) > self.max_kept:
                 resp.force_close()
             self.respond(req, resp, environ, began)
             return not resp.should_close()
-        except (PeerGoneError, NoMoreData):
-            raise
+        except (PeerGoneError, NoMoreData, StopIteration):
+            raise  # StopIteration: the application took the socket over, for a WebSocket, and is done with it
         except BaseException as error:
             if resp is not None and resp.headers_sent:  # a second head would corrupt the response
                 if isinstance(error, PeerSilentError):
@@ -373,7 +377,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
             raise
         finally:
             try:
-                self.cfg.post_request(self, req, environ, resp)
+                self.post_request(self, req, environ, resp)
             except Exception:
                 self.log.exception("Exception in post_request hook")
 
