@@ -29,7 +29,7 @@ UNLIMITED_REQUEST_LINE = 1024 * 1024
 # RFC 9112 section 5: field-name ":" OWS field-value OWS CRLF with no space before the colon (5.1), no line folding
 # (5.2), token names (RFC 9110 5.6.2) and values of HTAB / SP / VCHAR / obs-text (RFC 9110 5.5): no NUL, CR or LF.
 _PLAIN_HEAD = re.compile(
-    rb"([A-Z]{3,20} /[!\"$-~]* HTTP/1\.[01])\r\n"
+    rb"([A-Z]{3,20}) (/[!\"$-~]*) HTTP/1\.([01])\r\n"
     rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n"
 )
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -52,20 +52,13 @@ def _field_name(raw: bytes) -> str:
 
 
 class _Fields:
-    """Where llhttp puts what it finds."""
+    """Where llhttp puts the fields it finds: the last one of a name."""
 
-    __slots__ = ("on_header", "pairs", "url")
+    __slots__ = ("found", "on_header")
 
     def __init__(self) -> None:
-        self.pairs: list[tuple[bytes, bytes]] = []
-        self.on_header = self._add
-        self.url = b""
-
-    def _add(self, name: bytes, value: bytes) -> None:
-        self.pairs.append((name, value))
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
+        self.found: dict[bytes, bytes] = {}
+        self.on_header = self.found.__setitem__
 
 
 #: The body of a request that has none. Reading it changes nothing, so every such request shares it.
@@ -135,21 +128,21 @@ def parse_plain(buf: bytes, end: int, peer: Peer, req_number: int) -> PlainReque
     limits = peer.limits
     head = buf[:end]
     match = _PLAIN_HEAD.fullmatch(head)
-    if match is None or end > limits.limit_request_field_size or match.end(1) > limits.limit_request_line:
+    if match is None or end > limits.limit_request_field_size or match.end(3) > limits.limit_request_line:
         return None
-    found = _Fields()
-    parser = HttpRequestParser(found)
+    raw = _Fields()
     try:
-        parser.feed_data(head)
+        HttpRequestParser(raw).feed_data(head)
     except (HttpParserError, HttpParserUpgrade):
         return None
-    fields = {}
-    for raw, value in found.pairs:
-        fields[_known_names.get(raw) or _field_name(raw)] = value.decode("latin-1").strip(" \t")
+    fields = {
+        _known_names.get(name) or _field_name(name): value.decode("latin-1").strip(" \t")
+        for name, value in raw.found.items()
+    }
     length = fields.get("CONTENT-LENGTH", "0")
     scheme = _scheme(fields, peer.secure_scheme_headers)
     if (
-        len(fields) != len(found.pairs)  # a repeated field: list, conflict or singleton (RFC 9110 section 5.3)
+        len(fields) != head.count(b"\n") - 2  # a repeated field: list, conflict or singleton (RFC 9110 section 5.3)
         or len(fields) > limits.limit_request_fields
         or not fields.keys().isdisjoint(_NOT_PLAIN)
         or not (length.isascii() and length.isdigit() and len(length) <= 18)  # RFC 9112 section 6.3 item 5
@@ -160,10 +153,11 @@ def parse_plain(buf: bytes, end: int, peer: Peer, req_number: int) -> PlainReque
     req.headers = list(fields.items())
     req.content_length = int(length)
     req.scheme = scheme
-    req.method = parser.get_method().decode("ascii")
-    req.uri = found.url.decode("ascii")
+    method, target, minor = match.groups()
+    req.method = method.decode("ascii")
+    req.uri = target.decode("ascii")
     req.path, _, req.query = req.uri.partition("?")
-    req.version = (1, 1) if parser.get_http_version() == "1.1" else (1, 0)
+    req.version = (1, int(minor))
     req.peer_closes = _peer_closes(fields.get("CONNECTION"), req.version)
     return req
 

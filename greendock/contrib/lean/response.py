@@ -44,6 +44,12 @@ class LeanResponse(Response):  # type: ignore[misc]
     headers_sent: bool
     chunked_ended = False
 
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        """PEP 3333's ``start_response``; a second call with ``exc_info`` replaces headers that were not sent."""
+        if exc_info and not self.headers_sent:
+            self.headers, self.response_length, self.upgrade = [], None, False
+        return super().start_response(status, headers, exc_info)
+
     def process_headers(self, headers: Iterable[tuple[str, str]]) -> None:
         """Check and keep ``headers``. Raises what Gunicorn's method raises."""
         for name, value in headers:
@@ -52,11 +58,9 @@ class LeanResponse(Response):  # type: ignore[misc]
             else:
                 super().process_headers(((name, value),))
 
-    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        """PEP 3333's ``start_response``; a second call with ``exc_info`` replaces headers that were not sent."""
-        if exc_info and not self.headers_sent:
-            self.headers, self.response_length, self.upgrade = [], None, False
-        return super().start_response(status, headers, exc_info)
+    def is_chunked(self) -> bool:
+        """Whether the body is sent in chunks: its length is unknown, and HTTP/1.1 spoken (RFC 9112 section 6.1)."""
+        return self.response_length is None and not self._omits_body and self.req.version > (1, 0)
 
     def head(self) -> bytes:
         """The status line and header section (RFC 9112 sections 4 and 5)."""

@@ -22,6 +22,7 @@ from greendock.contrib.lean.connection import Connection
 from greendock.contrib.lean.errors import PeerGoneError, PeerSilentError
 from greendock.contrib.lean.request import Limits
 from greendock.contrib.lean.response import LeanResponse
+from greendock.contrib.lean.turn import PATIENCE, Turn
 
 #: A request head must be complete this many seconds after its first byte, as Nginx's client_header_timeout here.
 HEAD_SECONDS = 10.0
@@ -91,6 +92,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
         self.max_conns: int = self.cfg.worker_connections
         self.max_kept = self.max_conns - self.cfg.threads
         self.keepalive: int = self.cfg.keepalive
+        self.turn = Turn(self.cfg.threads, self.wake)
         super().init_process()
 
     def handle_usr1(self, sig: int, frame: Any) -> None:
@@ -116,9 +118,13 @@ class LeanWorker(Worker):  # type: ignore[misc]
         ]
         for thread in threads:
             thread.start()
+        ticked = 0.0
         while self.alive:
+            self.wait(PATIENCE if self.turn.watch() else TICK)
+            if (now := time.monotonic()) < ticked + TICK:
+                continue
+            ticked = now
             self.notify()
-            self.wait(TICK)
             if self.ppid != os.getppid():
                 self.log.info("Parent changed, shutting down: %s", self)
                 self.alive = False
@@ -147,6 +153,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
         now = time.monotonic()
         limit = now + self.cfg.graceful_timeout
         self.set_accepting(False)
+        self.turn.open()
         for conn in list(self.parked):
             if not conn.buf:
                 # Long enough for a request that is already on its way (it is answered with Connection: close).
@@ -155,6 +162,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
         queued = 0 if self.recycling else self.cfg.backlog
         while now < limit:
             self.notify()
+            self.turn.watch()
             while queued > 0 and len(self.conns) < self.max_conns:
                 accepted = [self.accept(fd, self.park) for fd in self.listeners]
                 queued = queued - 1 if any(accepted) else 0
@@ -196,10 +204,14 @@ class LeanWorker(Worker):  # type: ignore[misc]
 
     def serve_events(self) -> None:
         """Take one event at a time, until the worker stops. Nothing a request does ends the thread."""
+        my_turn = False
         while True:
+            my_turn = my_turn or self.turn.take()
             ((fd, _),) = self.epoll.poll(-1, 1)
             if fd == self.stopped:
-                return
+                break
+            if my_turn:
+                self.turn.begin()
             try:
                 if fd in self.listeners:
                     self.accept(fd, self.own)
@@ -207,6 +219,10 @@ class LeanWorker(Worker):  # type: ignore[misc]
                     self.own(conn)
             except BaseException:
                 self.log.exception("Error in a worker thread")
+            if my_turn:
+                my_turn = self.turn.end()
+        if my_turn:
+            self.turn.release()
 
     def own(self, conn: Connection) -> None:
         """Serve a connection this thread has claimed, then park or close it."""
