@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.http.message import Request
 from gunicorn.http.unreader import Unreader
 
@@ -71,9 +72,9 @@ class Connection:
         self.peer = Peer(cfg, limits, client)
         self.environ = environ.of_connection(sock, client, server)
         self.buf: bytes | bytearray = b""
-        #: How much of an unfinished head was looked at, and whether its request line was complete.
+        #: How much of an unfinished head was looked at, and where its fields start (0: not known yet).
         self.scanned = 0
-        self.line_ended = False
+        self.line_end = 0
         self.source: SocketSource | None = None
         self.requests = 0
         #: When to give up waiting, on the monotonic clock; meaningful while nobody owns the connection.
@@ -115,11 +116,13 @@ class Connection:
         end = self.buf.find(b"\r\n\r\n", max(self.scanned - 3, 0))
         if end < 0:
             if self.buf:
-                self.line_ended = check_partial(self.buf, self.scanned, self.line_ended, self.peer)
+                self.line_end = check_partial(self.buf, self.scanned, self.line_end, self.peer)
             self.scanned = len(self.buf)
             return None
+        if self.line_end and end + 4 - self.line_end > self.peer.limits.max_buffer_headers:
+            raise LimitRequestHeaders("max buffer headers")
         buf = bytes(self.buf)
-        self.buf, self.scanned, self.line_ended = b"", 0, False
+        self.buf, self.scanned, self.line_end = b"", 0, 0
         self.requests += 1
         req = parse_plain(buf, end + 4, self.peer, self.requests)
         if req is None:

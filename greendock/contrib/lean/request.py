@@ -76,8 +76,6 @@ class Limits(Request):  # type: ignore[misc]
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg, Unreader(), None)
         self.limit_request_line = self.limit_request_line or UNLIMITED_REQUEST_LINE
-        #: Longest head that may still be waiting for its end, with the empty lines around it.
-        self.max_head = self.limit_request_line + self.max_buffer_headers + 8
 
     def parse(self, _: Unreader) -> bytes:
         """Parse nothing: only the limits are wanted."""
@@ -187,27 +185,29 @@ class _Nothing(Unreader):  # type: ignore[misc]
         return b""
 
 
-def check_partial(buf: bytes | bytearray, scanned: int, line_ended: bool, peer: Peer) -> bool:
+def check_partial(buf: bytes | bytearray, scanned: int, line_end: int, peer: Peer) -> int:
     """Refuse an unfinished head as early as Gunicorn would: a bad request line, a bare LF, anything too long.
 
-    Of ``buf``, ``scanned`` bytes were looked at before (a head sent byte by byte costs linear time), when the end of
-    the request line was (``line_ended``) or was not among them. Returns whether it is now.
+    Of ``buf``, ``scanned`` bytes were looked at before (a head sent byte by byte costs linear time), and ``line_end``
+    is where its fields start, 0 while that is not known. Returns it as it is known now.
 
     Raises what Gunicorn's parser raises.
     """
     limits = peer.limits
-    ends_now = False
-    if not line_ended:
+    if line_end and len(buf) - line_end > limits.max_buffer_headers:
+        raise LimitRequestHeaders("max buffer headers")
+    long_line = ends_now = False
+    if not line_end:
         start = 2 if buf.startswith(b"\r\n") else 0  # one empty line before the request line: RFC 9112 section 2.2
-        ends_now = buf.find(b"\r\n", max(scanned - 1, start)) >= 0
-        if not ends_now and len(buf) - start - 2 > limits.limit_request_line:
-            raise LimitRequestLine(len(buf), limits.limit_request_line)
-    too_long = len(buf) > limits.max_head
-    if ends_now or too_long or _BARE_LF.search(buf, max(scanned - 1, 0)):
+        found = buf.find(b"\r\n", max(scanned - 1, start))
+        ends_now = found >= 0
+        line_end = found + 2 if ends_now else 0
+        long_line = not ends_now and len(buf) - start - 2 > limits.limit_request_line
+    if ends_now or long_line or _BARE_LF.search(buf, max(scanned - 1, 0)):
         source = _Nothing()
         source.unread(bytes(buf))
         with contextlib.suppress(NoMoreData):
             Request(peer.cfg, source, peer.peer_addr)
-        if too_long:
-            raise LimitRequestHeaders("limit request head size")
-    return line_ended or ends_now
+    if long_line:  # with limit_request_line 0, Gunicorn would read on for ever
+        raise LimitRequestLine(len(buf), limits.limit_request_line)
+    return line_end

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 #: A request that takes longer than this many seconds (at most twice as many) does not keep other threads waiting.
-PATIENCE = 0.005
+PATIENCE = 0.01
 
 #: Seconds that every thread takes requests after one took too long, and that the watch goes on after the last request.
 _WHILE = 1.0

@@ -274,7 +274,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
             self.accepting = wanted
             for fd in self.listeners:
                 if wanted:
-                    self.epoll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+                    self.epoll.register(fd, select.EPOLLIN)
                 else:
                     self.epoll.unregister(fd)
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from gunicorn.http.message import Request
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from lean_corpus import ACCEPTED, CLOSED, CORPUS, INCOMPLETE, REFUSED
@@ -101,6 +106,9 @@ def test_a_head_sent_byte_by_byte_costs_linear_time(monkeypatch):
     assert len(calls) == 1
 
 
+#: Set LEAN_EXAMPLES for a longer search.
+MAX_EXAMPLES = int(os.environ.get("LEAN_EXAMPLES", "1000"))
+
 WORDS = """
     GET POST HEAD OPTIONS CONNECT get / /a?b * http://a/b HTTP/1.1 HTTP/1.0 HTTP/2.0 Host Content-Length
     Transfer-Encoding Connection Expect X_A X-A X-Forwarded-Proto X-Forwarded-Ssl SCRIPT_NAME Content-Type Trailer
@@ -139,7 +147,17 @@ def damaged(draw):
     return bytes(data)
 
 
+@example(b"GET" * 12 + b"\n", make_config(limit_request_line=30), TRUSTED)
 @given(st.one_of(MESSAGES, damaged()), st.sampled_from(CONFIGS), st.sampled_from([TRUSTED, STRANGER]))
-@hypothesis_settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(max_examples=MAX_EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_both_parsers_agree_on_whatever_hypothesis_finds(data, cfg, peer):
     assert_same(data, cfg, peer)
+
+
+@pytest.mark.skipif("LEAN_FUZZ_SECONDS" not in os.environ, reason="opt-in: set LEAN_FUZZ_SECONDS")
+def test_the_coverage_guided_fuzzer_finds_no_difference(tmp_path):
+    pytest.importorskip("atheris")
+    script = Path(__file__).with_name("fuzz_lean_parser.py")
+    limit = f"-max_total_time={os.environ['LEAN_FUZZ_SECONDS']}"
+    run = subprocess.run([sys.executable, script, limit], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
