@@ -16,8 +16,11 @@ from collections.abc import Callable
 #: A request that takes longer than this many seconds (at most twice as many) does not keep other threads waiting.
 PATIENCE = 0.01
 
-#: Seconds that every thread takes requests after one took too long, and that the watch goes on after the last request.
-_WHILE = 1.0
+#: Seconds that every thread takes requests after one took too long: at first, and where that goes on and on.
+_OPEN, _OPEN_LONGEST = 1.0, 30.0
+
+#: Seconds that the watch goes on after the last request.
+_WATCH = 1.0
 
 
 class Turn:
@@ -31,6 +34,7 @@ class Turn:
         # Not empty while the thread that has the turn serves a request. Whoever pops the item decides who releases
         # the lock: that thread, or the main thread in its place.
         self._serving: list[None] = []
+        self._open_for = _OPEN
         self._requests = 0
         self._requests_seen = 0
         self._watch_until = 0.0
@@ -53,7 +57,7 @@ class Turn:
         self._requests += 1
         self._serving.append(None)
         if not self._watch_until:
-            self._watch_until = time.monotonic() + _WHILE
+            self._watch_until = time.monotonic() + _WATCH
             self._wake()
 
     def end(self) -> bool:
@@ -78,13 +82,16 @@ class Turn:
         """
         if self._requests != self._requests_seen:
             self._requests_seen = self._requests
-            self._watch_until = time.monotonic() + _WHILE
+            self._watch_until = time.monotonic() + _WATCH
         elif self._serving:
             try:
                 self._serving.pop()
             except IndexError:
                 return True
-            self._open_until = max(self._open_until, time.monotonic() + _WHILE)
+            now = time.monotonic()
+            again = now - self._open_until < self._open_for  # it did not go well for long
+            self._open_for = min(self._open_for * 2, _OPEN_LONGEST) if again else _OPEN
+            self._open_until = max(self._open_until, now + self._open_for)
             self._lock.release()
         elif time.monotonic() >= self._watch_until:
             self._watch_until = 0.0

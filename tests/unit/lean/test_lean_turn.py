@@ -109,3 +109,27 @@ def test_an_open_turn_holds_nobody(turn):
 
 def test_a_single_thread_needs_no_turn(wakes):
     assert Turn(1, lambda: wakes.append(1)).take() is False
+
+
+def test_where_requests_keep_waiting_the_turn_is_open_longer_each_time(turn, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    lengths = []
+    for _ in range(7):
+        assert turn.take()
+        turn.begin()
+        turn.watch()
+        turn.watch()
+        opened = now[0]
+        while turn.take() is False:
+            now[0] += 0.5
+        turn.release()
+        lengths.append(now[0] - opened)
+    assert lengths == [1, 2, 4, 8, 16, 30, 30]
+    now[0] += 31
+    assert turn.take()
+    turn.begin()
+    turn.watch()
+    turn.watch()
+    now[0] += 1
+    assert turn.take()
