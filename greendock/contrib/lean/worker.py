@@ -33,7 +33,7 @@ FIRST_BYTE_SECONDS = 5.0
 #: Seconds to wait for the peer's end of a connection closed by this side (RFC 9112 section 9.6).
 LINGER_SECONDS = 2.0
 
-#: Seconds between two heartbeats, and between two looks at the deadlines.
+#: Seconds between two heartbeats, and between two looks at the deadlines, at most.
 TICK = 1.0
 
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -88,7 +88,10 @@ class LeanWorker(Worker):  # type: ignore[misc]
         self.parked: set[Connection] = set()
         self.accepting = False
         self.accept_lock = threading.Lock()
+        self.accept_again = 0.0
         self.recycling = False
+        # The arbiter's limit is twice self.timeout: two heartbeats must fit into it.
+        self.tick = min(TICK, self.timeout or TICK)
         self.max_conns: int = self.cfg.worker_connections
         self.max_kept = self.max_conns - self.cfg.threads
         self.keepalive: int = self.cfg.keepalive
@@ -118,22 +121,25 @@ class LeanWorker(Worker):  # type: ignore[misc]
         ]
         for thread in threads:
             thread.start()
-        ticked = 0.0
+        next_tick = 0.0
         while self.alive:
-            self.wait(PATIENCE if self.turn.watch() else TICK)
-            if (now := time.monotonic()) < ticked + TICK:
-                continue
-            ticked = now
-            self.notify()
-            if self.ppid != os.getppid():
-                self.log.info("Parent changed, shutting down: %s", self)
-                self.alive = False
-            self.close_overdue()
-            self.set_accepting(True)
+            if (now := time.monotonic()) >= next_tick:
+                next_tick = now + self.tick
+                self.do_tick()
+            self.wait(PATIENCE if self.turn.watch() else self.tick)
         self.stop()
         os.close(stop_threads)  # an event every thread sees
         for thread in threads:
             thread.join(timeout=0.1 if self.conns else TICK)
+
+    def do_tick(self) -> None:
+        """What must be done about once a second."""
+        self.notify()
+        if self.ppid != os.getppid():
+            self.log.info("Parent changed, shutting down: %s", self)
+            self.alive = False
+        self.close_overdue()
+        self.set_accepting(True)
 
     def wait(self, seconds: float) -> None:
         """Sleep until a signal or a thread wakes the main thread, at most ``seconds``."""
@@ -266,7 +272,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
     def set_accepting(self, wanted: bool) -> None:
         """Watch the listeners, or stop doing so; a worker with ``worker_connections`` connections does not."""
         wanted = wanted and self.alive and len(self.conns) < self.max_conns
-        if wanted == self.accepting:
+        if wanted == self.accepting or (wanted and time.monotonic() < self.accept_again):
             return
         with self.accept_lock:
             if wanted == self.accepting:
@@ -289,8 +295,9 @@ class LeanWorker(Worker):  # type: ignore[misc]
             return False
         except OSError as error:
             if error.errno in _OUT_OF_RESOURCES:
-                self.log.error("Cannot accept a connection (%s); trying again within %d s.", error, TICK)
-                self.set_accepting(False)  # else the waiting connection would keep every thread spinning
+                self.log.error("Cannot accept a connection (%s); trying again in a moment.", error)
+                self.accept_again = time.monotonic() + TICK / 10  # else the threads would spin on what waits there
+                self.set_accepting(False)
                 return False
             return error.errno == errno.ECONNABORTED
         try:

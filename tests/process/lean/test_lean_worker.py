@@ -87,8 +87,8 @@ def test_keepalive_0_keeps_no_connection(start):
 
 def test_max_requests_replaces_the_worker_and_loses_nothing(start):
     server = start("--max-requests", "20", "--max-requests-jitter", "5", "--threads", "2")
-    pids = {server.get("/pid").text for _ in range(100)}
-    assert len(pids) >= 4
+    pids = {server.get("/pid").text for _ in range(60)}
+    assert len(pids) >= 3
     assert "Autorestarting worker after current request." in server.log
 
 
@@ -282,7 +282,7 @@ def test_the_heartbeat_stops_with_the_process_and_not_with_a_request(start, tmp_
     client = server.connect(held(tmp_path))
     until((tmp_path / "arrived").exists)
     begun = time.monotonic()
-    until(lambda: time.monotonic() > begun + 4)  # twice the timeout
+    until(lambda: time.monotonic() > begun + 3)  # more than the timeout
     (tmp_path / "release").touch()
     assert client.reply().body == b"held"
     (pid,) = server.pids()
