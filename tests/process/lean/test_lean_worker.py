@@ -270,7 +270,7 @@ def test_a_worker_whose_parent_is_gone_stops(start):
     (pid,) = server.pids()
     server.process.kill()
     server.process.wait()
-    until(lambda: not Path(f"/proc/{pid}").exists())
+    until(lambda: f"Worker exiting (pid: {pid})" in server.log)
     assert "Parent changed" in server.log
 
 
