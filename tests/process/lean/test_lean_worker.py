@@ -292,6 +292,21 @@ def test_the_heartbeat_stops_with_the_process_and_not_with_a_request(start, tmp_
     until(lambda: server.get("/pid").text != str(pid))
 
 
+def test_requests_that_wait_leave_the_other_threads_free(start, tmp_path):
+    server = start("--threads", "4")
+    waiting = []
+    for number in range(3):
+        folder = tmp_path / f"held{number}"
+        folder.mkdir()
+        waiting.append((server.connect(held(folder)), folder))
+        until((folder / "arrived").exists)
+    for _ in range(20):
+        assert server.get("/pid").status == 200
+    for client, folder in waiting:
+        (folder / "release").touch()
+        assert client.reply().body == b"held"
+
+
 IMPATIENT = """
 from greendock.contrib.lean import connection, worker
 worker.HEAD_SECONDS = worker.FIRST_BYTE_SECONDS = worker.LINGER_SECONDS = 0.5
