@@ -278,6 +278,13 @@ def test_a_bad_request_is_refused_at_once_and_the_connection_closed(server, data
     assert client.rest() == b""
 
 
+@pytest.mark.parametrize("fields", [["Content-Length: 400000"], ["Content-Length: 400000", "Content-Length: 4"]])
+def test_an_answer_is_not_lost_in_a_reset_when_the_body_is_not_read(server, fields):
+    """RFC 9112 section 9.6: closing with unread input would destroy what was sent last."""
+    data = server.connect(request("/unread", *fields, method="POST", body=b"x" * 400_000)).rest()
+    assert data.endswith((b"not read", b"</html>\n"))
+
+
 def test_a_refused_request_is_not_followed_by_the_next(server):
     data = server.connect(request("/pid", "Content-Length: 1", "Content-Length: 1") + request("/pid")).rest()
     assert data.count(b"HTTP/1.1") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
@@ -27,6 +28,16 @@ def held(folder):
 def descriptors(pid):
     """How many file descriptors a process has open."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def sockets(pid):
+    """How many TCP sockets a process has open."""
+    inodes = {line.split()[9] for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]}
+    found = 0
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found += str(fd.readlink()).removeprefix("socket:[").removesuffix("]") in inodes
+    return found
 
 
 # Settings.
@@ -338,6 +349,17 @@ def test_a_peer_that_trickles_its_head_is_dropped_all_the_same(start):
     assert until(trickled).startswith(b"HTTP/1.1 408 ")
 
 
+def test_a_head_may_take_longer_than_keepalive_once_it_has_begun(start):
+    server = start("--threads", "1", "--keep-alive", "1")
+    client = server.connect(request("/"))
+    client.reply()
+    client.send(request("/pid")[:-2])
+    begun = time.monotonic()
+    until(lambda: time.monotonic() > begun + 2.5)
+    client.send(b"\r\n")
+    assert client.reply().status == 200
+
+
 def test_a_body_that_stops_coming_is_given_up(start):
     server = start("--threads", "1", "--timeout", "1")
     client = server.connect(request("/digest", "Content-Length: 5", method="POST", body=b"hel"))
@@ -392,9 +414,14 @@ def test_more_connections_than_worker_connections_wait_and_are_served(start, tmp
     for client in clients:
         assert client.reply().status == 200
         client.close()
-    blocked = [server.connect() for _ in range(4)]
+    (pid,) = server.pids()
+    until(lambda: sockets(pid) == 1)  # the listener
+    silent = [server.connect() for _ in range(10)]
     waiting = server.connect(request("/pid"))
-    blocked[0].close()
+    until(lambda: sockets(pid) >= 1 + 4)
+    assert sockets(pid) <= 1 + 4 + 2  # each thread may have been accepting one
+    for client in silent:
+        client.close()
     assert waiting.reply().status == 200
 
 
