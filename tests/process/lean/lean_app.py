@@ -219,6 +219,11 @@ def file(environ, start_response, query):
     return result
 
 
+def send(environ, start_response, query):
+    start_response("200 OK", [("Content-Length", str(Path(query).stat().st_size))])
+    return environ["wsgi.file_wrapper"](Path(query).open("rb"))
+
+
 def big(environ, start_response, query):
     start_response("200 OK", [("Content-Length", query)])
     return [b"x" * int(query)]
@@ -247,7 +252,7 @@ ROUTES = {
     for route in (
         *(pid, held, digest, unread, lines, stream, writes, several, nothing, status, rude, never_starts, strings),
         *(splits, short, long, fails, fails_late, fails_between, fails_os, excuses, excuses_late, exits, file, big),
-        *(hints, closes, complains, header, takes_over),
+        *(hints, closes, complains, header, takes_over, send),
     )
 }
 

@@ -375,10 +375,12 @@ def test_a_body_nobody_reads_that_stops_coming_is_given_up(start):
     assert server.get("/pid").status == 200
 
 
-@pytest.mark.parametrize("target", ["/big?50000000", "/stream?/"])
-def test_a_peer_that_stops_reading_is_given_up(start, target):
+@pytest.mark.parametrize("how", ["write", "sendfile"])
+def test_a_peer_that_stops_reading_is_given_up(start, tmp_path, how):
     server = start("--threads", "1", "--timeout", "1")
-    client = server.connect(request("/big?50000000"))
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(50_000_000)
+    client = server.connect(request("/big?50000000" if how == "write" else f"/send?{tmp_path}/large"))
     client.sock.recv(1)
     assert server.get("/pid").status == 200
     assert "the peer stopped reading the response" in server.log
