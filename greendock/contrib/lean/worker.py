@@ -272,9 +272,9 @@ class LeanWorker(Worker):  # type: ignore[misc]
     def set_accepting(self, wanted: bool) -> None:
         """Watch the listeners, or stop doing so; a worker with ``worker_connections`` connections does not."""
         wanted = wanted and self.alive and len(self.conns) < self.max_conns
-        if wanted == self.accepting or (wanted and time.monotonic() < self.accept_again):
+        if wanted and (self.accepting or time.monotonic() < self.accept_again):
             return
-        with self.accept_lock:
+        with self.accept_lock:  # to stop, wait for whoever is stopping already: the event would come again at once
             if wanted == self.accepting:
                 return
             self.accepting = wanted
@@ -295,7 +295,8 @@ class LeanWorker(Worker):  # type: ignore[misc]
             return False
         except OSError as error:
             if error.errno in _OUT_OF_RESOURCES:
-                self.log.error("Cannot accept a connection (%s); trying again in a moment.", error)
+                if time.monotonic() >= self.accept_again:
+                    self.log.error("Cannot accept a connection (%s); trying again in a moment.", error)
                 self.accept_again = time.monotonic() + TICK / 10  # else the threads would spin on what waits there
                 self.set_accepting(False)
                 return False
