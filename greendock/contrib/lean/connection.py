@@ -1,0 +1,191 @@
+"""One client connection: its socket, the bytes not served yet, and the requests found in them."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import time
+from typing import Any
+
+from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.errors import LimitRequestHeaders
+from gunicorn.http.message import Request
+from gunicorn.http.unreader import Unreader
+
+from greendock.contrib.lean import environ
+from greendock.contrib.lean.errors import PeerGoneError, PeerSilentError
+from greendock.contrib.lean.request import NO_BODY, Limits, Peer, check_partial, parse_plain
+
+#: Bytes asked of the kernel for a request head and what follows it.
+_READ_SIZE = 65536
+
+#: An unread body is discarded to keep the connection, up to this many bytes and seconds; beyond, closing is cheaper.
+_DRAIN_BYTES = 65536
+_DRAIN_SECONDS = 5.0
+
+
+class SocketSource(Unreader):  # type: ignore[misc]
+    """Request bytes for Gunicorn's body readers: what was read with the head, then the socket, only as asked for."""
+
+    deadline: float | None = None
+
+    def __init__(self, sock: socket.socket, silence: bytes, buffered: bytes) -> None:
+        super().__init__()
+        self.sock = sock
+        self.silence = silence
+        self.unread(buffered)
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        """The next bytes of the connection, b"" at its end.
+
+        Raises PeerSilentError when nothing comes for as long as the socket allows or until the deadline,
+        PeerGoneError when the connection breaks.
+        """
+        if self.deadline is not None:
+            left = self.deadline - time.monotonic()
+            poll = select.poll()
+            poll.register(self.sock, select.POLLIN)
+            if left <= 0 or not poll.poll(left * 1000):
+                raise PeerSilentError("the peer is too slow sending a body nobody reads")
+        try:
+            if self.silence:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self.silence)
+                self.silence = b""
+            return self.sock.recv(min(max(size_hint or 0, 8192), 1024 * 1024))
+        except BlockingIOError:
+            raise PeerSilentError("the peer stopped sending the request body") from None
+        except OSError as error:
+            raise PeerGoneError(f"while sending the request body: {error}") from error
+
+
+class Connection:
+    """A connection is owned by one thread at a time; between requests nobody owns it and the epoll watches it."""
+
+    def __init__(self, sock: socket.socket, client: Any, server: Any, cfg: Any, limits: Limits) -> None:
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.client = client
+        self.server = server
+        self.cfg = cfg
+        self.peer = Peer(cfg, limits, client)
+        self.environ = environ.of_connection(sock, client, server)
+        self.buf: bytes | bytearray = b""
+        #: How much of an unfinished head was looked at, and where its fields start (0: not known yet).
+        self.scanned = 0
+        self.line_end = 0
+        self.source: SocketSource | None = None
+        self.requests = 0
+        #: When to give up waiting, on the monotonic clock; meaningful while nobody owns the connection.
+        self.deadline = 0.0
+        self.watched = False
+        self.lingering = False
+        # A peer that takes no byte of a response, or sends none of a body, for this long is gone. The kernel counts, so
+        # the socket stays a blocking one, as applications that take it over (for a WebSocket) expect; these may wait
+        # for input as long as they like, so that limit is only set where a body is waited for.
+        self.silence = struct.pack("@ll", cfg.timeout, 0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, self.silence)
+
+    def receive(self) -> bool | None:
+        """Read what has arrived, without waiting: True when there was something, None when not, False at the end.
+
+        Raises PeerGoneError when the connection is broken.
+        """
+        try:
+            data = self.sock.recv(_READ_SIZE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise PeerGoneError(f"while waiting for a request: {error}") from error
+        if not data:
+            return False
+        if not self.buf:
+            self.buf = data
+        else:
+            if isinstance(self.buf, bytes):
+                self.buf = bytearray(self.buf)
+            self.buf += data
+        return True
+
+    def next_request(self) -> Request | None:
+        """The next request whose head has fully arrived, or None.
+
+        Raises what Gunicorn's parser raises when it is refused.
+        """
+        end = self.buf.find(b"\r\n\r\n", max(self.scanned - 3, 0))
+        if end < 0:
+            if self.buf:
+                self.line_end = check_partial(self.buf, self.scanned, self.line_end, self.peer)
+            self.scanned = len(self.buf)
+            return None
+        if self.line_end and end + 4 - self.line_end > self.peer.limits.max_buffer_headers:
+            raise LimitRequestHeaders("max buffer headers")
+        buf = bytes(self.buf)
+        self.buf, self.scanned, self.line_end = b"", 0, 0
+        self.requests += 1
+        req = parse_plain(buf, end + 4, self.peer, self.requests)
+        if req is None:
+            self.source = SocketSource(self.sock, self.silence, buf)
+            return Request(self.cfg, self.source, self.client, self.requests)
+        if req.content_length:
+            self.source = SocketSource(self.sock, self.silence, buf[end + 4 :])
+            req.body = Body(LengthReader(self.source, req.content_length))
+        else:
+            self.source = None
+            self.buf = buf[end + 4 :]
+        return req
+
+    def finish(self, req: Request) -> bool:
+        """Discard what the application left of the body; False when the connection cannot serve another request."""
+        source = self.source
+        if source is None:
+            return True
+        if req.body is not NO_BODY:
+            if req.body.failed:
+                return False  # where the next request starts is unknown
+            source.deadline = time.monotonic() + _DRAIN_SECONDS
+            left = _DRAIN_BYTES
+            try:
+                while data := req.body.read(8192):
+                    left -= len(data)
+                    if left < 0:
+                        return False
+            except Exception:  # whatever is wrong with a body nobody wanted, its end will not be found
+                return False
+        self.buf = source.take_buffered()
+        self.source = None
+        return True
+
+    def has_input(self) -> bool:
+        """Whether something (a request, an end) has arrived that was not read yet."""
+        try:
+            self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def half_close(self) -> None:
+        """Tell the peer that nothing more will come (RFC 9112 section 9.6)."""
+        self.lingering = True
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+
+    def discard(self) -> bool:
+        """Throw away input that came after the half-close; False at its end."""
+        for _ in range(16):
+            try:
+                if not self.sock.recv(_READ_SIZE, socket.MSG_DONTWAIT):
+                    return False
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+        return False
+
+    def close(self) -> None:
+        """Close the socket."""
+        with contextlib.suppress(OSError):
+            self.sock.close()

@@ -1,0 +1,213 @@
+"""From the bytes of a request head to a request, never laxer than Gunicorn's own parser.
+
+A head in the plain form that browsers and proxies send is parsed by llhttp (httptools), after one regular expression
+has established that it *is* in that form. Everything else, valid or not, goes to Gunicorn's own parser, which accepts
+or refuses it by its own rules. The plain form is a strict subset of what Gunicorn accepts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Any
+
+from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, NoMoreData
+from gunicorn.http.message import HeaderPolicy, Request
+from gunicorn.http.unreader import Unreader
+
+try:
+    from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+except ImportError as error:  # pragma: no cover
+    raise ImportError("the lean worker parses with httptools: install greendock[lean]") from error
+
+#: Bound on a request line when ``limit_request_line`` is 0 (unlimited), in bytes.
+UNLIMITED_REQUEST_LINE = 1024 * 1024
+
+# RFC 9112 section 3: method SP request-target SP HTTP-version CRLF, here with an upper-case method, origin-form
+# (3.2.1) of printable ASCII (RFC 3986 section 2) without a fragment, and HTTP/1.0 or 1.1.
+# RFC 9112 section 5: field-name ":" OWS field-value OWS CRLF with no space before the colon (5.1), no line folding
+# (5.2), token names (RFC 9110 5.6.2) and values of HTAB / SP / VCHAR / obs-text (RFC 9110 5.5): no NUL, CR or LF.
+_PLAIN_HEAD = re.compile(
+    rb"([A-Z]{3,20}) (/[!\"$-~]*) HTTP/1\.([01])\r\n"
+    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n"
+)
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+#: Fields that make a head not plain.
+_NOT_PLAIN = ("_", "TRANSFER-ENCODING", "EXPECT")
+
+_MAX_KNOWN_NAMES = 1024
+_known_names: dict[bytes, str] = {}
+
+
+def _field_name(raw: bytes) -> str:
+    """Upper-case a field name; any name with ``_``, which ``header_map`` and trust decide about, becomes ``_``."""
+    if b"_" in raw:
+        return "_"
+    name = raw.decode("ascii").upper()
+    if len(_known_names) < _MAX_KNOWN_NAMES and len(raw) <= 64:
+        _known_names[raw] = name
+    return name
+
+
+class _Fields:
+    """Where llhttp puts the fields it finds: the last one of a name."""
+
+    __slots__ = ("found", "on_header")
+
+    def __init__(self) -> None:
+        self.found: dict[bytes, bytes] = {}
+        self.on_header = self.found.__setitem__
+
+
+#: The body of a request that has none. Reading it changes nothing, so every such request shares it.
+NO_BODY = Body(LengthReader(None, 0))
+
+
+class Limits(Request):  # type: ignore[misc]
+    """``limit_request_*`` as Gunicorn reads them (what 0, negative and huge values mean), in bytes and fields."""
+
+    limit_request_line: int
+    limit_request_fields: int
+    limit_request_field_size: int
+    max_buffer_headers: int
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__(cfg, Unreader(), None)
+        self.limit_request_line = self.limit_request_line or UNLIMITED_REQUEST_LINE
+
+    def parse(self, _: Unreader) -> bytes:
+        """Parse nothing: only the limits are wanted."""
+        return b""
+
+    def set_body_reader(self) -> None:
+        """Set nothing: there is no request."""
+
+
+class Peer(HeaderPolicy):  # type: ignore[misc]
+    """Who is at the other end of a connection, and whether Gunicorn's rules let it say what the URL scheme is."""
+
+    def __init__(self, cfg: Any, limits: Limits, peer_addr: Any) -> None:
+        self.cfg = cfg
+        self.limits = limits
+        self.peer_addr = peer_addr
+        self.secure_scheme_headers: dict[str, str] = self._peer_trusted_for_forwarded()[0]
+
+
+class PlainRequest(Request):  # type: ignore[misc]
+    """A Gunicorn request built from a plain head; hooks, loggers and applications see the usual attributes."""
+
+    fragment = ""
+    proxy_protocol_info = None
+    must_close = False
+    _expected_100_continue = False
+
+    def __init__(self, peer: Peer, req_number: int) -> None:
+        # Gunicorn's own __init__ parses; here parsing is done.
+        self.cfg = peer.cfg
+        self.peer_addr = self.remote_addr = peer.peer_addr
+        self.req_number = req_number
+        self.trailers: list[tuple[str, str]] = []
+        self.body = NO_BODY
+        self.content_length = 0
+        self.peer_closes = False
+
+    def should_close(self) -> bool:
+        """Whether the connection ends after this request (RFC 9112 section 9.3)."""
+        return self.must_close or self.peer_closes
+
+
+def parse_plain(buf: bytes, end: int, peer: Peer, req_number: int) -> PlainRequest | None:
+    """The request whose head is ``buf[:end]``, or None when the head is not plain and Gunicorn must decide.
+
+    Its body is left to the caller; ``content_length`` says how long it is, in bytes.
+    """
+    limits = peer.limits
+    head = buf[:end]
+    match = _PLAIN_HEAD.fullmatch(head)
+    if match is None or end > limits.limit_request_field_size or match.end(3) > limits.limit_request_line:
+        return None
+    raw = _Fields()
+    try:
+        HttpRequestParser(raw).feed_data(head)
+    except (HttpParserError, HttpParserUpgrade):
+        return None
+    fields = {
+        _known_names.get(name) or _field_name(name): value.decode("latin-1").strip(" \t")
+        for name, value in raw.found.items()
+    }
+    length = fields.get("CONTENT-LENGTH", "0")
+    scheme = _scheme(fields, peer.secure_scheme_headers)
+    if (
+        len(fields) != head.count(b"\n") - 2  # a repeated field: list, conflict or singleton (RFC 9110 section 5.3)
+        or len(fields) > limits.limit_request_fields
+        or not fields.keys().isdisjoint(_NOT_PLAIN)
+        or not (length.isascii() and length.isdigit() and len(length) <= 18)  # RFC 9112 section 6.3 item 5
+        or scheme is None
+    ):
+        return None
+    req = PlainRequest(peer, req_number)
+    req.headers = list(fields.items())
+    req.content_length = int(length)
+    req.scheme = scheme
+    method, target, minor = match.groups()
+    req.method = method.decode("ascii")
+    req.uri = target.decode("ascii")
+    req.path, _, req.query = req.uri.partition("?")
+    req.version = (1, int(minor))
+    req.peer_closes = _peer_closes(fields.get("CONNECTION"), req.version)
+    return req
+
+
+def _scheme(fields: dict[str, str], secure_scheme_headers: dict[str, str]) -> str | None:
+    """The URL scheme a trusted proxy announces, or None when its headers contradict each other."""
+    said = {
+        "https" if fields[name] == value else "http" for name, value in secure_scheme_headers.items() if name in fields
+    }
+    return None if len(said) > 1 else said.pop() if said else "http"
+
+
+def _peer_closes(connection: str | None, version: tuple[int, int]) -> bool:
+    if connection is not None:
+        option = connection.lower()
+        if option == "close":
+            return True
+        if option == "keep-alive":
+            return False
+    return version == (1, 0)
+
+
+class _Nothing(Unreader):  # type: ignore[misc]
+    """A source with nothing beyond what was put back into it."""
+
+    def chunk(self, _: int | None = None) -> bytes:
+        return b""
+
+
+def check_partial(buf: bytes | bytearray, scanned: int, line_end: int, peer: Peer) -> int:
+    """Refuse an unfinished head as early as Gunicorn would: a bad request line, a bare LF, anything too long.
+
+    Of ``buf``, ``scanned`` bytes were looked at before (a head sent byte by byte costs linear time), and ``line_end``
+    is where its fields start, 0 while that is not known. Returns it as it is known now.
+
+    Raises what Gunicorn's parser raises.
+    """
+    limits = peer.limits
+    if line_end and len(buf) - line_end > limits.max_buffer_headers:
+        raise LimitRequestHeaders("max buffer headers")
+    long_line = ends_now = False
+    if not line_end:
+        start = 2 if buf.startswith(b"\r\n") else 0  # one empty line before the request line: RFC 9112 section 2.2
+        found = buf.find(b"\r\n", max(scanned - 1, start))
+        ends_now = found >= 0
+        line_end = found + 2 if ends_now else 0
+        long_line = not ends_now and len(buf) - start - 2 > limits.limit_request_line
+    if ends_now or long_line or _BARE_LF.search(buf, max(scanned - 1, 0)):
+        source = _Nothing()
+        source.unread(bytes(buf))
+        with contextlib.suppress(NoMoreData):
+            Request(peer.cfg, source, peer.peer_addr)
+    if long_line:  # with limit_request_line 0, Gunicorn would read on for ever
+        raise LimitRequestLine(len(buf), limits.limit_request_line)
+    return line_end

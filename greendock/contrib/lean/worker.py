@@ -1,0 +1,424 @@
+"""The worker process: threads that share one epoll, a main thread that keeps time, and an orderly end."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import threading
+import time
+from datetime import datetime
+from typing import Any
+
+from gunicorn import util
+from gunicorn.http import wsgi
+from gunicorn.http.errors import NoMoreData
+from gunicorn.workers.base import Worker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER
+
+from greendock.contrib.lean import environ as wsgi_environ
+from greendock.contrib.lean.connection import Connection
+from greendock.contrib.lean.errors import PeerGoneError, PeerSilentError
+from greendock.contrib.lean.request import Limits
+from greendock.contrib.lean.response import LeanResponse
+from greendock.contrib.lean.turn import PATIENCE, Turn
+
+#: A request head must be complete this many seconds after its first byte, as Nginx's client_header_timeout here.
+HEAD_SECONDS = 10.0
+
+#: Seconds a new connection may stay silent, on top of ``keepalive`` (gthread waits as long).
+FIRST_BYTE_SECONDS = 5.0
+
+#: Seconds to wait for the peer's end of a connection closed by this side (RFC 9112 section 9.6).
+LINGER_SECONDS = 2.0
+
+#: Seconds between two heartbeats, and between two looks at the deadlines, at most.
+TICK = 1.0
+
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_ONCE = select.EPOLLIN | select.EPOLLONESHOT
+
+
+def refusals(cfg: Any) -> list[str]:
+    """What ``cfg`` asks for that this worker leaves to the proxy in front, one sentence each."""
+    return [
+        sentence
+        for refused, sentence in (
+            (cfg.is_ssl, "TLS (certfile, keyfile) is Nginx's job: remove them, or use the gthread worker."),
+            (
+                "h2" in cfg.http_protocols or cfg.http2_cleartext != "off",
+                "HTTP/2 is Nginx's job: leave http_protocols at h1 and http2_cleartext off, or use the gthread worker.",
+            ),
+            (cfg.proxy_protocol != "off", "the PROXY protocol is Nginx's job: set proxy_protocol to off."),
+            (cfg.protocol != "http", "it speaks HTTP only: set protocol to http, or use the gthread worker."),
+            (cfg.http_parser == "fast", "it parses with llhttp: set http_parser to auto or python."),
+            (not hasattr(select, "epoll"), "it needs Linux (epoll): use the gthread worker."),
+        )
+        if refused
+    ]
+
+
+class LeanWorker(Worker):  # type: ignore[misc]
+    """A threaded WSGI worker for a Gunicorn behind Nginx.
+
+    Each of ``threads`` threads waits on the same epoll, where every connection is armed for one event; the thread that
+    gets the event owns the connection, reads, parses, answers, and arms it again. The main thread sends the heartbeat,
+    handles signals and closes what has waited too long.
+    """
+
+    alive: bool
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Called by Gunicorn's arbiter before it starts workers. Raises RuntimeError for settings refused here."""
+        if sentences := refusals(cfg):
+            raise RuntimeError("the lean worker cannot start: " + " ".join(sentences))
+        if cfg.keepalive and cfg.worker_connections <= cfg.threads:
+            log.warning("No connection can be kept alive: worker_connections is not above threads.")
+
+    def init_process(self) -> None:
+        """Called by the arbiter in the new process; checks again, because a reload skips ``check_config``."""
+        self.check_config(self.cfg, self.log)
+        self.limits = Limits(self.cfg)
+        self.epoll = select.epoll()
+        self.listeners: dict[int, tuple[Any, Any]] = {}
+        self.conns: dict[int, Connection] = {}
+        #: Connections nobody owns. Removing one from this set is the claim to it: only one thread can.
+        self.parked: set[Connection] = set()
+        self.accepting = False
+        self.accept_lock = threading.Lock()
+        self.accept_again = 0.0
+        self.recycling = False
+        # The arbiter's limit is twice self.timeout: two heartbeats must fit into it.
+        self.tick = min(TICK, self.timeout or TICK)
+        self.max_conns: int = self.cfg.worker_connections
+        self.max_kept = self.max_conns - self.cfg.threads
+        self.keepalive: int = self.cfg.keepalive
+        self.turn = Turn(self.cfg.threads, self.wake)
+        super().init_process()
+
+    def handle_usr1(self, sig: int, frame: Any) -> None:
+        """Reopen the log files, and let ``wsgi.errors`` write to the new ones."""
+        super().handle_usr1(sig, frame)
+        self.environ = wsgi_environ.shared(self.cfg)
+
+    # The main thread.
+
+    def run(self) -> None:
+        """Serve until told to stop, or until the parent is gone; then stop in order."""
+        self.pre_request, self.post_request = self.cfg.pre_request, self.cfg.post_request
+        self.environ = wsgi_environ.shared(self.cfg)
+        for listener in self.sockets:
+            listener.setblocking(False)
+            self.listeners[listener.fileno()] = (listener, listener.getsockname())
+        self.stopped, stop_threads = os.pipe()
+        self.epoll.register(self.stopped, select.EPOLLIN)
+        self.set_accepting(True)
+        threads = [
+            threading.Thread(target=self.serve_events, name=f"lean-{number}", daemon=True)
+            for number in range(self.cfg.threads)
+        ]
+        for thread in threads:
+            thread.start()
+        next_tick = 0.0
+        while self.alive:
+            if (now := time.monotonic()) >= next_tick:
+                next_tick = now + self.tick
+                self.do_tick()
+            self.wait(PATIENCE if self.turn.watch() else self.tick)
+        self.stop()
+        os.close(stop_threads)  # an event every thread sees
+        for thread in threads:
+            thread.join(timeout=0.1 if self.conns else TICK)
+
+    def do_tick(self) -> None:
+        """What must be done about once a second."""
+        self.notify()
+        if self.ppid != os.getppid():
+            self.log.info("Parent changed, shutting down: %s", self)
+            self.alive = False
+        self.close_overdue()
+        self.set_accepting(True)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until a signal or a thread wakes the main thread, at most ``seconds``."""
+        poll = select.poll()
+        poll.register(self.PIPE[0], select.POLLIN)
+        if poll.poll(max(seconds, 0) * 1000):
+            with contextlib.suppress(BlockingIOError):
+                os.read(self.PIPE[0], 4096)
+
+    def wake(self) -> None:
+        """End the main thread's wait; it is nothing if it has already been woken."""
+        with contextlib.suppress(OSError):
+            os.write(self.PIPE[1], b".")
+
+    def stop(self) -> None:
+        """Serve what the kernel has queued and what is under way, for ``graceful_timeout`` seconds at most."""
+        now = time.monotonic()
+        limit = now + self.cfg.graceful_timeout
+        self.set_accepting(False)
+        self.turn.open()
+        for conn in list(self.parked):
+            if not conn.buf:
+                # Long enough for a request that is already on its way (it is answered with Connection: close).
+                conn.deadline = min(conn.deadline, now + STOP_KEEPALIVE_LINGER)
+        # A worker that makes room for its successor leaves the queue, which backlog bounds, to the others.
+        queued = 0 if self.recycling else self.cfg.backlog
+        while now < limit:
+            self.notify()
+            self.turn.watch()
+            while queued > 0 and len(self.conns) < self.max_conns:
+                accepted = [self.accept(fd, self.park) for fd in self.listeners]
+                queued = queued - 1 if any(accepted) else 0
+            if not queued:
+                self.close_listeners()
+            if not self.conns:
+                break
+            self.wait(min(limit - now, TICK / 10))
+            self.close_overdue()
+            now = time.monotonic()
+        self.close_listeners()
+        if self.conns:
+            self.log.warning("Worker stops with %d connections unfinished after graceful_timeout.", len(self.conns))
+
+    def close_listeners(self) -> None:
+        """Close this process's copies of the listening sockets."""
+        for listener, _ in self.listeners.values():
+            listener.close()
+        self.listeners.clear()
+
+    def close_overdue(self) -> None:
+        """Close the parked connections that have waited too long."""
+        now = time.monotonic()
+        for conn in list(self.parked):
+            if conn.deadline > now or not self.claim(conn):
+                continue
+            if conn.lingering:
+                self.drop(conn)
+            elif conn.has_input():
+                conn.deadline = now + TICK
+                self.park(conn)  # it arrived in the last moment: a thread will see it now
+            else:
+                if conn.buf:
+                    self.log.info("Closing a connection whose request head did not arrive in time.")
+                    self.refuse(conn, 408, "Request Timeout")
+                self.drop(conn)
+
+    # Every thread.
+
+    def serve_events(self) -> None:
+        """Take one event at a time, until the worker stops. Nothing a request does ends the thread."""
+        my_turn = False
+        while True:
+            my_turn = my_turn or self.turn.take()
+            ((fd, _),) = self.epoll.poll(-1, 1)
+            if fd == self.stopped:
+                break
+            if my_turn:
+                self.turn.begin()
+            try:
+                if fd in self.listeners:
+                    self.accept(fd, self.own)
+                elif (conn := self.conns.get(fd)) is not None and self.claim(conn):
+                    self.own(conn)
+            except BaseException:
+                self.log.exception("Error in a worker thread")
+            if my_turn:
+                my_turn = self.turn.end()
+        if my_turn:
+            self.turn.release()
+
+    def own(self, conn: Connection) -> None:
+        """Serve a connection this thread has claimed, then park or close it."""
+        keep = False
+        try:
+            keep = self.serve(conn)
+        finally:
+            if keep:
+                self.park(conn)
+            else:
+                self.drop(conn)
+
+    def claim(self, conn: Connection) -> bool:
+        """Become the owner of a parked connection, unless another thread just did."""
+        try:
+            self.parked.remove(conn)
+        except KeyError:
+            return False
+        return True
+
+    def park(self, conn: Connection) -> None:
+        """Give up a connection until its next event or its deadline."""
+        self.parked.add(conn)
+        # An OSError means that its deadline came at once and another thread closed it.
+        with contextlib.suppress(OSError, ValueError):
+            if conn.watched:
+                self.epoll.modify(conn.fd, _ONCE)
+            else:
+                conn.watched = True
+                self.epoll.register(conn.fd, _ONCE)
+
+    def drop(self, conn: Connection) -> None:
+        """Close a connection this thread owns."""
+        self.conns.pop(conn.fd, None)
+        conn.close()
+        if not self.alive:
+            self.wake()
+        elif not self.accepting:
+            self.set_accepting(True)
+
+    def set_accepting(self, wanted: bool) -> None:
+        """Watch the listeners, or stop doing so; a worker with ``worker_connections`` connections does not."""
+        wanted = wanted and self.alive and len(self.conns) < self.max_conns
+        if wanted and (self.accepting or time.monotonic() < self.accept_again):
+            return
+        with self.accept_lock:  # to stop, wait for whoever is stopping already: the event would come again at once
+            if wanted == self.accepting:
+                return
+            self.accepting = wanted
+            for fd in self.listeners:
+                if wanted:
+                    self.epoll.register(fd, select.EPOLLIN)
+                else:
+                    self.epoll.unregister(fd)
+
+    def accept(self, fd: int, then: Any) -> bool:
+        """Accept one connection and pass it on to ``then``; False when none was waiting."""
+        try:
+            listener, server = self.listeners[fd]
+            sock, client = listener.accept()
+        except KeyError:
+            return False  # closed in this moment: the worker stops
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in _OUT_OF_RESOURCES:
+                if time.monotonic() >= self.accept_again:
+                    self.log.error("Cannot accept a connection (%s); trying again in a moment.", error)
+                self.accept_again = time.monotonic() + TICK / 10  # else the threads would spin on what waits there
+                self.set_accepting(False)
+                return False
+            return error.errno == errno.ECONNABORTED
+        try:
+            conn = Connection(sock, client, server, self.cfg, self.limits)
+        except OSError:
+            sock.close()  # reset before it was served
+            return True
+        conn.deadline = time.monotonic() + (
+            self.keepalive + FIRST_BYTE_SECONDS if self.alive else STOP_KEEPALIVE_LINGER
+        )
+        self.conns[conn.fd] = conn
+        if len(self.conns) >= self.max_conns:
+            self.set_accepting(False)
+        then(conn)
+        return True
+
+    # One connection, in the thread that owns it.
+
+    def serve(self, conn: Connection) -> bool:
+        """Answer the requests that have arrived; True to wait for more."""
+        req: Any = None
+        try:
+            if conn.lingering:
+                return conn.discard()
+            began = bool(conn.buf)
+            if not (received := conn.receive()):
+                return received is None
+            while (req := conn.next_request()) is not None:
+                if not self.handle_request(req, conn) or not conn.finish(req):
+                    return self.hang_up(conn, req)
+                began = False
+                conn.deadline = time.monotonic() + (self.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
+                if not conn.buf:
+                    return True
+            if not began:
+                conn.deadline = time.monotonic() + HEAD_SECONDS
+            return True
+        except PeerSilentError as error:
+            self.log.info("Closing a connection: %s.", error)
+            self.refuse(conn, 408, "Request Timeout")
+        except (PeerGoneError, NoMoreData, StopIteration) as error:
+            self.log.debug("Closing connection. %s", error)
+        except Exception as error:
+            self.handle_error(req, conn.sock, conn.client, error)
+        return self.hang_up(conn, None)
+
+    def hang_up(self, conn: Connection, req: Any) -> bool:
+        """Close, lingering where the peer may still be sending; False when it is ready to be closed."""
+        if req is not None and conn.source is None and req.should_close() and not conn.buf:
+            return False  # the peer asked for it and has nothing more to say
+        conn.half_close()
+        conn.deadline = time.monotonic() + LINGER_SECONDS
+        return conn.discard()
+
+    def refuse(self, conn: Connection, status: int, reason: str) -> None:
+        """Send an error that no request is needed for, if the peer still takes it at once."""
+        with contextlib.suppress(OSError):
+            util.write_error(conn.sock, status, reason, "")
+
+    def handle_request(self, req: Any, conn: Connection) -> bool:
+        """Run the hooks and the application for one request; True when the connection can be kept.
+
+        The seam for plugins, with the signature of Gunicorn's ``ThreadWorker.handle_request``.
+        """
+        environ: dict[str, Any] = {}
+        resp: Any = None
+        try:
+            self.pre_request(self, req)
+            began = datetime.now()
+            resp = LeanResponse(req, conn.sock, self.cfg)
+            built = wsgi_environ.build(req, resp, self.environ, conn.environ)
+            if built is not None:
+                environ = built
+            else:
+                resp, environ = wsgi.create(
+                    req, conn.sock, conn.client, conn.server, self.cfg, response_class=LeanResponse
+                )
+                environ["wsgi.multithread"] = True
+            self.nr += 1
+            if self.nr >= self.max_requests and self.alive:
+                self.log.info("Autorestarting worker after current request.")
+                self.recycling = True
+                self.alive = False
+                self.wake()
+            if not self.alive or not self.keepalive or len(self.conns) > self.max_kept:
+                resp.force_close()
+            self.respond(req, resp, environ, began)
+            return not resp.should_close()
+        except (PeerGoneError, NoMoreData, StopIteration):
+            raise  # StopIteration: the application took the socket over, for a WebSocket, and is done with it
+        except BaseException as error:
+            if resp is not None and resp.headers_sent:  # a second head would corrupt the response
+                if isinstance(error, PeerSilentError):
+                    self.log.info("Closing a connection: %s.", error)
+                else:
+                    self.log.exception("Error handling request")
+                raise PeerGoneError(f"the response was cut off: {error}") from error
+            if not isinstance(error, Exception):
+                raise RuntimeError(f"the application raised {error!r}") from error  # not a reason for a thread to end
+            raise
+        finally:
+            try:
+                self.post_request(self, req, environ, resp)
+            except Exception:
+                self.log.exception("Exception in post_request hook")
+
+    def respond(self, req: Any, resp: LeanResponse, environ: dict[str, Any], began: datetime) -> None:
+        """Call the application and send what it returns; its iterable is closed once, whatever happens (PEP 3333)."""
+        result = self.wsgi(environ, resp.start_response)
+        try:
+            if isinstance(result, wsgi.FileWrapper):
+                resp.write_file(result)
+            elif type(result) is list or type(result) is tuple:
+                resp.write_last(b"".join(result))
+            else:
+                for block in result:
+                    if block:
+                        resp.write(block)
+            resp.close()
+        finally:
+            self.log.access(resp, req, environ, datetime.now() - began)
+            if hasattr(result, "close"):
+                result.close()
