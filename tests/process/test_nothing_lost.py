@@ -85,7 +85,7 @@ def replaced(server: Server, before: set[int]) -> bool:
     return len(now) == len(before) and not before & now
 
 
-@pytest.mark.parametrize("worker_class", ["gthread", "drain"])
+@pytest.mark.parametrize("worker_class", ["gthread", "drain", "lean"])
 def test_ten_reloads(serve: Serve, loaded: Callable[..., Loaded], worker_class: str) -> None:
     server = serve(WORKS, GUNICORN_WORKER_CLASS=worker_class)
     with loaded(server) as counts:
@@ -114,8 +114,12 @@ def test_workers_added_and_taken(serve: Serve, loaded: Callable[..., Loaded]) ->
     assert counts.failed == 0, counts.table()
 
 
-def test_one_of_two_replicas_stopped_and_started(serve: Serve, loaded: Callable[..., Loaded]) -> None:
-    stays, goes = serve(WORKS), serve(WORKS, GREENDOCK_DRAIN_SECONDS="1")
+@pytest.mark.parametrize("worker_class", ["drain", "lean"])
+def test_one_of_two_replicas_stopped_and_started(
+    serve: Serve, loaded: Callable[..., Loaded], worker_class: str
+) -> None:
+    stays = serve(WORKS, GUNICORN_WORKER_CLASS=worker_class)
+    goes = serve(WORKS, GUNICORN_WORKER_CLASS=worker_class, GREENDOCK_DRAIN_SECONDS="1")
     with loaded(stays, goes) as counts:
         for _ in range(3):
             goes.signal(signal.SIGTERM)
