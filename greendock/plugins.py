@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -131,6 +132,15 @@ def configure(enabled: Iterable[Enabled], values: Mapping[str, Value], problems:
 def plugin_variables(enabled: Iterable[Enabled]) -> list[Variable]:
     """Return the variables that enabled plugins bring."""
     return [variable for item in enabled for variable in getattr(item.plugin, "variables", ())]
+
+
+def installed_variables() -> dict[str, Variable]:
+    """Return the variables of every installed server plugin, in use or not; one that cannot be loaded has none."""
+    found: dict[str, Variable] = {}
+    for item in installed(HOOKS).values():
+        with suppress(Exception):  # a plugin is other people's code
+            found |= {variable.name: variable for variable in getattr(item.entry_point.load(), "variables", ())}
+    return found
 
 
 def resolve_class(setting: str, text: str, variable: str, source: str, problems: list[Problem]) -> type | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from greendock import settings, variables
+from greendock import plugins, settings, variables
 from greendock.edge.variables import VARIABLES as EDGE
 from greendock.schema import Variable
 from greendock.show import table
@@ -35,6 +35,8 @@ def _groups() -> list[tuple[str, list[Variable]]]:
     merged: dict[str, list[Variable]] = {}
     for name, items in groups:
         merged.setdefault(name, []).extend(items)
+    shipped = [variable for name, variable in plugins.installed_variables().items() if name not in variables.ALL]
+    merged["Shipped plugins"] = shipped
     for variable in EDGE:
         merged.setdefault(variable.section, []).append(variable)
     merged["Compose (read by docker-compose.yml)"] = list(variables.COMPOSE_VARIABLES)

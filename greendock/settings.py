@@ -210,7 +210,8 @@ def _read_conventions(values: Mapping[str, Value], settings: dict[str, Setting],
             problems.append(Problem(alias, value.text, source, f"says another thing than {own}; set one of them"))
         elif (value is not None or alias != "WEB_CONCURRENCY") and own not in values:
             parsed = APP[alias].read(values, problems)
-            settings[setting] = Setting(parsed, value.source if value else TEMPLATE)
+            if parsed is not None:
+                settings[setting] = Setting(parsed, value.source if value else TEMPLATE)
     if "PORT" in values and f"{PREFIX}BIND" not in values:
         port = APP["PORT"].read(values, problems)
         settings["bind"] = Setting([f"0.0.0.0:{port}"], values["PORT"].source)

@@ -6,10 +6,11 @@ import json
 import re
 import shutil
 
+import httpx
 import pytest
 
 from tests.container.support import Stack, docker, inspect
-from tests.support import ROOT, wait_for
+from tests.support import ROOT, free_port, wait_for
 
 
 def _readme_commands() -> tuple[str, str]:
@@ -53,7 +54,10 @@ def test_one_command_ends_with_two_healthy_containers_and_an_answered_request(st
         assert facts["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"]
         written = docker("exec", stack.container(service), "touch", "/etc/written", check=False)
         assert written.returncode != 0
-    assert facts["HostConfig"]["PortBindings"].keys() == {"8080/tcp"}, "only the proxy's port is published"
+    published = facts["HostConfig"]["PortBindings"]
+    assert published.keys() == {"8080/tcp", "8443/tcp"}
+    assert published["8443/tcp"][0]["HostIp"] == "127.0.0.1", "HTTPS is published nowhere unless asked for"
+    assert not inspect(stack.container("app"))["HostConfig"]["PortBindings"]
 
     # A forged address is not believed.
     forged = stack.get("/status.json", **{"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https"}).json()
@@ -69,6 +73,17 @@ def test_one_command_ends_with_two_healthy_containers_and_an_answered_request(st
     left = docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={stack.name}").stdout
     assert left == ""
     assert stack.name not in docker("network", "ls").stdout
+
+
+def test_https_is_one_variable_and_a_published_port(stack: Stack) -> None:
+    port = free_port()
+    stack.environment |= {"NGINX_TLS": "self-signed", "NGINX_PUBLISHED_TLS_PORT": f"127.0.0.1:{port}"}
+    stack.environment |= {"NGINX_TLS_PUBLIC_PORT": str(port)}
+    stack.up()
+    with httpx.Client(verify=False, follow_redirects=True) as client:  # noqa: S501 - a development certificate
+        answer = client.get(stack.url("/status.json"))
+    assert str(answer.url) == f"https://127.0.0.1:{port}/status.json"
+    assert answer.json()["scheme"] == "https"
 
 
 def test_settings_in_dotenv_reach_their_container_and_secrets_do_not_reach_the_proxy(stack: Stack) -> None:

@@ -57,7 +57,7 @@ def test_an_application_still_importing_is_starting_although_the_port_is_open(se
 
 def test_an_application_that_fails_to_import_is_never_ready_and_the_server_exits(serve: Serve) -> None:
     server = serve("raise RuntimeError('broken app')", wait=False)
-    assert server.wait_exit() in (1, 3)  # 3, or 1 when a second worker fails while the first one's failure is handled
+    assert server.wait_exit() == 3
     assert "broken app" in server.log
     assert not server.health()["ready"]
 
@@ -116,6 +116,24 @@ def test_a_killed_worker_is_forgotten_at_once_and_its_replacement_counted(serve:
     wait_for(lambda: server.health()["reason"] == "ready: 1/2 workers", "one worker forgotten")
     (server.folder / "go").touch()
     server.wait_ready("2/2")
+
+
+def test_a_replacement_that_cannot_boot_does_not_stop_those_that_serve(serve: Serve) -> None:
+    server = serve()
+    server.write_app("raise RuntimeError('broken on disk')")
+    os.kill(min(server.workers()), signal.SIGKILL)
+    server.wait_log("exited with code 3", count=2)
+    assert server.get()[0] == 200
+    assert server.health()["reason"] == "ready: 1/2 workers"
+    server.write_app(HELLO)
+    server.wait_ready("2/2")
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_on_exit_runs_however_many_workers_fail_to_boot(serve: Serve, attempt: int) -> None:
+    server = serve("raise RuntimeError('broken app')", wait=False, WEB_CONCURRENCY="4")
+    assert server.wait_exit() == 3
+    assert server.health()["state"] == "starting", "on_exit has removed the file"
 
 
 def test_fewer_workers_than_the_minimum_is_not_ready(serve: Serve) -> None:

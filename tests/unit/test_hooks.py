@@ -150,7 +150,7 @@ def test_ssl_context_is_one_callable_and_never_a_chain(here: Path) -> None:
 
 def test_there_is_no_chain_where_nothing_is_hooked() -> None:
     configuration = built()
-    for name in ("pre_request", "post_request", "worker_int", "worker_abort", "pre_fork", "pre_exec", "worker_exit"):
+    for name in ("pre_request", "post_request", "worker_int", "worker_abort", "pre_fork", "pre_exec"):
         assert name not in configuration.settings
         assert name not in configuration.hooks
 
