@@ -143,13 +143,19 @@ def test_nothing_a_client_sends_forges_a_line(serve: Serve, worker_class: str) -
 def test_a_reload_neither_doubles_lines_nor_loses_the_format(serve: Serve) -> None:
     server = start(serve)
     before = server.workers()
+    server.get("/before")
+    (server.folder / ".env").write_text("LOG_LEVEL=error\n")
     server.signal(signal.SIGHUP)
     wait_for(lambda: not set(before) & set(server.workers()), "new workers")
     server.wait_ready()
     server.get("/after")
-    access(server, 1)
-    assert len([r for r in records(server) if r["message"] == "GET /after 200"]) == 1
-    assert len([r for r in records(server) if r["message"].startswith("asked for after")]) == 1
+    server.get("/boom/after")
+    access(server, 3)
+    messages = [record["message"] for record in records(server)]
+    assert messages.count("GET /after 200") == messages.count("GET /boom/after 500") == 1
+    assert len([text for text in messages if text.startswith("asked for before")]) == 1
+    assert len([text for text in messages if text.startswith("asked for after")]) == 0  # a warning: below the new level
+    assert len([text for text in messages if text.startswith("Exception on /boom/after")]) == 1
 
 
 def test_a_failing_hook_is_named_in_the_record_of_the_request_it_refused(serve: Serve) -> None:

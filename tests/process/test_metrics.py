@@ -168,6 +168,16 @@ def test_busy_threads_and_workers_are_what_they_are(serve: Serve, worker_class: 
     server.signal(signal.SIGTTIN)
     wait_scrape(server, gunicorn_workers_booted=3, gunicorn_workers_target=3)
 
+    # What a killed worker was doing, nobody does any more.
+    (server.folder / "go").unlink()
+    stuck = socket.create_connection(("127.0.0.1", server.port))
+    stuck.sendall(b"GET /wait?9 HTTP/1.1\r\nHost: x\r\n\r\n")
+    wait_scrape(server, gunicorn_threads_busy=1)
+    for worker in workers(server):
+        os.kill(worker, signal.SIGKILL)
+    wait_scrape(server, gunicorn_threads_busy=0, gunicorn_worker_exits_total__crash=3)
+    stuck.close()
+
 
 def test_workers_that_end_are_counted_by_reason(serve: Serve) -> None:
     server = start(serve, "sync", GUNICORN_TIMEOUT="1", GUNICORN_MAX_REQUESTS="3")
@@ -225,7 +235,9 @@ def test_the_exporter_ends_with_a_master_that_is_stopped_or_killed(serve: Serve)
         pid = exporter(server)
         server.signal(number)
         server.wait_exit()
-        wait_for(lambda pid=pid: not Path(f"/proc/{pid}/cmdline").exists(), "the exporter has ended")
+        if number == signal.SIGTERM:
+            assert not Path(f"/proc/{pid}").exists()
+        wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "the exporter has ended")
         left = list((server.folder / "run" / "ready.metrics").iterdir())
         assert left == [] if number == signal.SIGTERM else left
 

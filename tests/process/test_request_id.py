@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,8 @@ class Logger(glogging.Logger):
         for log in (self.error_log, self.access_log):
             for handler in log.handlers:
                 handler.setFormatter(logging.Formatter(self.error_fmt, defaults={"request_id": "none"}))
+def look(worker, request):
+    logging.getLogger("look").error("at %s", request.path)
 """
 
 
@@ -67,8 +70,11 @@ def server(request: pytest.FixtureRequest, serve: Serve, tmp_path: Path) -> Serv
         GUNICORN_ASGI_LIFESPAN="off",
         GUNICORN_LOGGER_CLASS="shown.Logger",
         GUNICORN_ACCESSLOG="-",
+        GUNICORN_PRE_REQUEST="shown:look",
         PYTHONPATH=str(tmp_path),
         WEB_CONCURRENCY="1",
+        # One thread, or what the one before left behind would seldom be seen.
+        **({} if "asgi" in request.param else {"GUNICORN_THREADS": "1"}),
     )
 
 
@@ -89,7 +95,15 @@ def test_the_proxys_id_is_in_the_application_its_context_and_the_response(server
 
 @pytest.mark.parametrize(
     "ids",
-    [[], ["short"], ["x" * 129], ["has space in it"], ['quote"in-it'], ["-starts-with-hyphen"], ["twice-1", "twice-2"]],
+    [
+        [],
+        ["short"],
+        ["x" * 129],
+        ["has space in it"],
+        ['quote"in-it'],
+        ["-starts-with-hyphen"],
+        ["twice-given-1", "twice-given-2"],
+    ],
 )
 def test_an_id_that_is_missing_or_not_well_formed_is_replaced_everywhere(server: Server, ids: list[str]) -> None:
     answer = ask(server, *ids)
@@ -100,14 +114,22 @@ def test_an_id_that_is_missing_or_not_well_formed_is_replaced_everywhere(server:
 def test_every_record_of_a_request_carries_its_id_and_no_other(server: Server) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     ask(server, "first-request", connection=connection)
-    ask(server, "second-request", connection=connection)
+    ask(server, "second-request", path="/second", connection=connection)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        client.sendall(b"no request\r\n\r\n")
+        client.recv(100)
     ask(server, "failing-request", path="/boom")
     server.wait_log("id=failing-request", count=2)
     for name in ("first-request", "second-request"):
         assert f"shop ERROR id={name} sold" in server.log
-        assert re.search(rf"gunicorn\.access INFO id={name} .*GET / ", server.log)
+        assert re.search(rf"gunicorn\.access INFO id={name} .*GET /", server.log)
     assert re.search(r"gunicorn\.error ERROR id=failing-request Error", server.log)
     assert "Booting worker" in server.log
+    # Not the id of the request before.
+    assert re.search(r"look ERROR id=(None|none|second-request) at /second", server.log)
+    refused = [line for line in server.log.splitlines() if "Invalid request" in line]
+    assert all("id=None" in line for line in refused)
+    assert refused or "asgi" in server.environment["GUNICORN_WORKER_CLASS"]  # the ASGI worker logs none
     assert not re.search(r"id=(?!None|none).* Booting worker", server.log)
 
 
@@ -130,7 +152,7 @@ def test_concurrent_requests_do_not_mix_their_ids(server: Server) -> None:
 
 def test_a_websocket_has_an_id_too(serve: Serve) -> None:
     server = serve(ASGI, GUNICORN_WORKER_CLASS="request-id-asgi", GUNICORN_ASGI_LIFESPAN="off", WEB_CONCURRENCY="1")
-    with connect(f"ws://127.0.0.1:{server.port}/", additional_headers={"X-Request-ID": "the-websocket"}) as socket:
-        assert socket.recv() == "the-websocket"
-        assert socket.response is not None
-        assert socket.response.headers["X-Request-ID"] == "the-websocket"
+    with connect(f"ws://127.0.0.1:{server.port}/", additional_headers={"X-Request-ID": "the-websocket"}) as client:
+        assert client.recv() == "the-websocket"
+        assert client.response is not None
+        assert client.response.headers["X-Request-ID"] == "the-websocket"

@@ -17,6 +17,14 @@ import redis
 from tests.support import ROOT, Server, free_port, wait_for
 
 Serve = Callable[..., Server]
+# Runs after the pool's own worker_exit: teardown is in reverse.
+PROBE = """
+import os, redis
+def report(server, worker):
+    with redis.Redis.from_url(os.environ["REDIS_URL"], client_name="probe") as client:
+        mine = [c for c in client.client_list() if c["name"] == f"worker-{worker.pid}"]
+    open("left", "a").write(f"{len(mine)} ")
+"""
 HOOKS = {
     "APP_MODULE": "shop:app",
     "GUNICORN_ON_STARTING": "pool:check",
@@ -70,8 +78,12 @@ def database(tmp_path: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture(params=["sync", "drain"])
-def shop(request: pytest.FixtureRequest, serve: Serve, database: Redis) -> Server:
-    server = serve("", wait=False, REDIS_URL=database.url, GUNICORN_WORKER_CLASS=request.param, **environment())
+def shop(request: pytest.FixtureRequest, serve: Serve, database: Redis, tmp_path: Path) -> Server:
+    (tmp_path / "probe.py").write_text(PROBE)
+    settings = environment()
+    settings["PYTHONPATH"] += f":{tmp_path}"
+    settings["GUNICORN_WORKER_EXIT"] = "probe:report,pool:close_pool"
+    server = serve("", wait=False, REDIS_URL=database.url, GUNICORN_WORKER_CLASS=request.param, **settings)
     server.wait_ready("2/2")
     return server
 
@@ -116,6 +128,7 @@ def test_no_connection_outlives_its_worker_through_reload_crash_and_shutdown(sho
     shop.signal(signal.SIGTERM)
     assert shop.wait_exit() == 0
     wait_for(lambda: database.owners() == set(), "no connection is left")
+    assert (shop.folder / "left").read_text().split() == ["0"] * 4  # two at the reload, two at the end
     assert "Hook failed" not in shop.log
 
 

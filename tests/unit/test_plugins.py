@@ -127,7 +127,12 @@ def test_a_plugin_reads_and_checks_its_own_variables(install: Install) -> None:
     assert enabled[0].plugin.size == 3
     assert "a whole number of at least 1" in complaints(GREENDOCK_PLUGINS="one", GREENDOCK_ONE_SIZE="x")[0]
     assert complaints(GREENDOCK_PLUGINS="one", GREENDOCK_ONE_SIZE="10")[0].endswith("more than nine is too many")
+<<<<<<< HEAD
     build(process={"GREENDOCK_ONE_SIZE": "3"})  # of a plugin that is installed and not in use: known all the same
+=======
+    assert build(process={"GREENDOCK_ONE_SIZE": "3"}).plugins == []  # known although the plugin is not in use
+    assert "did you mean GREENDOCK_ONE_SIZE?" in complaints(GREENDOCK_PLUGINS="one", GREENDOCK_ONE_SIZES="3")[0]
+>>>>>>> plugins
 
 
 def test_a_plugin_is_the_same_object_after_a_reload(install: Install) -> None:
@@ -192,3 +197,34 @@ def test_the_command_lists_package_version_use_and_hooks(install: Install, tmp_p
 def test_the_template_has_no_use_for_threads_with_an_asgi_plugin_class() -> None:
     assert "threads" not in build(process={"GUNICORN_WORKER_CLASS": "request-id-asgi"}).settings
     assert build(process={"GUNICORN_WORKER_CLASS": "request-id"}).settings["threads"].value > 1
+
+
+def test_metrics_without_its_library_is_a_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    (found,) = complaints(GREENDOCK_PLUGINS="metrics")
+    assert found.endswith("prometheus-client is not installed: `uv sync --extra metrics`")
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        ("127.0.0.1:9180", True),
+        ("[::1]:9180", True),
+        ("unix:/run/metrics.sock", True),
+        ("9180", False),
+        ("localhost", False),
+        ("127.0.0.1:", False),
+        ("127.0.0.1:http", False),
+        ("127.0.0.1:0", False),
+        ("127.0.0.1:70000", False),
+        ("unix:relative", False),
+    ],
+)
+def test_the_address_of_metrics_is_checked_before_the_start(
+    text: str, accepted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)  # nothing must be set up in this process
+    found = complaints(GREENDOCK_PLUGINS="metrics", GREENDOCK_METRICS_BIND=text)
+    assert any("GREENDOCK_METRICS_BIND" in complaint for complaint in found) is not accepted

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from gunicorn.util import parse_address
 
 from greendock import hooks, kinds
 from greendock.contrib.metrics.files import Folder
@@ -26,9 +26,10 @@ _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def _address(text: str) -> str:
-    if text.startswith("unix:/") or (":" in text.rpartition("]")[2] and parse_address(text)[1]):
-        return text
-    raise ValueError(text)
+    found = re.fullmatch(r"unix:/\S+|(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})", text)
+    if found is None or (found[1] and not 0 < int(found[1]) < 65536):
+        raise ValueError(text)
+    return text
 
 
 class MetricsPlugin(ServerPlugin):
@@ -63,8 +64,12 @@ class MetricsPlugin(ServerPlugin):
         """Say where files go, before anything imports ``prometheus_client``. A reload changes nothing any more."""
         if self._folder is not None:
             return
+        if find_spec(_LIBRARY) is None:
+            yield "prometheus-client is not installed: `uv sync --extra metrics`"
+            return
         if _LIBRARY in sys.modules and _DIRECTORY not in os.environ:
             yield f"{_LIBRARY} was imported before the plugin could choose its multi-process mode; import it later"
+            return
         self._bind, self._readiness_file = options["GREENDOCK_METRICS_BIND"], options["GREENDOCK_READINESS_FILE"]
         base = options["GREENDOCK_METRICS_DIR"] or f"{self._readiness_file}.metrics"
         self._folder = Folder(Path(base), os.getpid())

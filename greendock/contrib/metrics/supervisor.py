@@ -21,6 +21,7 @@ from greendock import healthcheck
 # Which of the two names a signal's handler has depends on the order of names in the signal module.
 SEAMS = ("handle_chld", "handle_cld")
 _SHORT_LIFE_SECONDS = 5
+_PAUSE_SECONDS = 1
 
 
 class Supervisor:
@@ -34,21 +35,25 @@ class Supervisor:
 
     def watch(self, server: Any) -> None:
         """Start the process, and look after it from now on."""
-        self._spawn()
         for name in SEAMS:
             setattr(server, name, functools.partial(self._child_ended, server, name))
+        self._spawn(server)
 
     def _child_ended(self, server: Any, name: str) -> None:
         getattr(type(server), name)(server)
         if self._pid and not healthcheck.alive(self._pid, self._started):
             server.log.warning("Metrics: the exporter (pid:%s) has ended; starting it again", self._pid)
             short = time.monotonic() - self._since < _SHORT_LIFE_SECONDS
-            self._spawn(pause=_SHORT_LIFE_SECONDS if short else 0)
+            self._spawn(server, pause=_PAUSE_SECONDS if short else 0)
 
-    def _spawn(self, pause: int = 0) -> None:
+    def _spawn(self, server: Any, pause: int = 0) -> None:
         # -P: a module of the application must not stand in for one of the standard library.
         command = [sys.executable, "-P", "-m", "greendock.contrib.metrics.exporter", *self._arguments, str(pause)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        except OSError as error:  # tried again when the next child ends; an exception here would end the master
+            server.log.error("Metrics: the exporter cannot be started: %s", error)
+            return
         self._pid, self._since = process.pid, time.monotonic()
         self._started = healthcheck.start_time(process.pid)
         process.returncode = 0  # Gunicorn reaps it

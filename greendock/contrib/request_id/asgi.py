@@ -14,7 +14,10 @@ App = Callable[..., Awaitable[None]]
 
 
 class RequestIdASGIWorker(ASGIWorker):  # type: ignore[misc]
-    """Gunicorn's ASGI worker, and the request's id; WebSockets included."""
+    """Gunicorn's ASGI worker, and the request's id; WebSockets included.
+
+    Gunicorn runs each request in a task of its own, so the id ends with it and is still there for the access log.
+    """
 
     asgi: App
 
@@ -23,17 +26,6 @@ class RequestIdASGIWorker(ASGIWorker):  # type: ignore[misc]
         request_id.mark_log_records()
         super().load_wsgi()
         self.asgi = _identified(self.asgi)
-        self._forget_before_each_request()
-
-    def _forget_before_each_request(self) -> None:
-        """The id outlives the application's call, for the access log; the connection's next request must not get it."""
-        call = self.cfg.pre_request
-
-        def pre_request(worker: Any, request: Any) -> None:
-            request_id.variable.set(None)
-            call(worker, request)
-
-        self.cfg.set("pre_request", pre_request)
 
 
 def _identified(app: App) -> App:
