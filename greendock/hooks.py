@@ -10,7 +10,6 @@ import functools
 import importlib
 import inspect
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -43,12 +42,10 @@ class Hook:
 
 @dataclass(frozen=True)
 class Options:
-    """``fail_fast``: events whose failing hook stops the start; ``slow``: seconds after which a hook is logged (0:
-    never); ``serving``: says whether this server has workers that have booted."""
+    """``fail_fast``: events whose failing hook stops the start; ``slow``: seconds after which one is logged (0: never)."""
 
     fail_fast: tuple[str, ...] = ()
     slow: float = 0
-    serving: Callable[[], bool] = lambda: False
 
 
 def named(variable: str, texts: Iterable[str], event: Event, source: str, problems: list[Problem]) -> list[Hook]:
@@ -171,18 +168,8 @@ def _failed(
     log = _log(arguments)
     log.error("Hook failed: %s hook %s%s%s", event.name, step.name, worker, ending, exc_info=error)
     if stops:
-        _stop(event, log, options)
-
-
-def _stop(event: Event, log: Any, options: Options) -> None:
-    if event.process != "worker":
-        sys.exit(1)
-    if not options.serving():
-        sys.exit(3)  # Gunicorn's "worker failed to boot": the server stops
-    # The other workers serve. This one ends, a moment later so that its replacements do not spin, and is replaced.
-    log.error("Worker %s ends; the server goes on with the others", os.getpid())
-    time.sleep(1)
-    sys.exit(1)
+        # For 3, "worker failed to boot", Gunicorn stops the server; ``greendock.lifecycle`` lets it go on when others serve.
+        sys.exit(3 if event.process == "worker" else 1)
 
 
 def _log(arguments: tuple[Any, ...]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -102,11 +101,9 @@ def wire(
         steps = hooks.ordered(event, first, brought, named.get(name, []), written, last)
         if steps:
             chains[name] = steps
-    readiness = readiness_of(options)
     chain_options = hooks.Options(
         fail_fast=tuple(options["GREENDOCK_HOOK_FAIL_FAST"]),
         slow=options["GREENDOCK_SLOW_HOOK_SECONDS"],
-        serving=lambda: bool(readiness.booted(os.getppid())),
     )
     for name, steps in chains.items():
         chained = hooks.chain(EVENTS[name], steps, chain_options)

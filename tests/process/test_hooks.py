@@ -55,7 +55,6 @@ def hooked(serve: Serve, tmp_path: Path) -> Callable[..., Server]:
 
     def start(worker_class: str, source: str = "", *, wait: bool = True, **environment: str) -> Server:
         hooks = {f"GUNICORN_{name.upper()}": f"watch:{name}" for name in EVENTS}
-        # A test must not wait for the pause after which a worker that gives up in a serving server ends.
         common = {
             "GUNICORN_WORKER_CLASS": worker_class,
             "GUNICORN_ASGI_LIFESPAN": "off",
@@ -166,7 +165,7 @@ def test_a_server_that_serves_outlives_a_post_worker_init_that_begins_to_fail(
     server = hooked(worker_class)
     (server.folder / "fail-post_worker_init").touch()
     os.kill(server.workers()[0], signal.SIGKILL)
-    server.wait_log("the server goes on with the others", count=2)
+    server.wait_log("exited with code 3", count=2)
     assert server.get()[0] == 200
     (server.folder / "fail-post_worker_init").unlink()
     server.wait_ready("2/2")

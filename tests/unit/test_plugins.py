@@ -127,12 +127,8 @@ def test_a_plugin_reads_and_checks_its_own_variables(install: Install) -> None:
     assert enabled[0].plugin.size == 3
     assert "a whole number of at least 1" in complaints(GREENDOCK_PLUGINS="one", GREENDOCK_ONE_SIZE="x")[0]
     assert complaints(GREENDOCK_PLUGINS="one", GREENDOCK_ONE_SIZE="10")[0].endswith("more than nine is too many")
-<<<<<<< HEAD
-    build(process={"GREENDOCK_ONE_SIZE": "3"})  # of a plugin that is installed and not in use: known all the same
-=======
     assert build(process={"GREENDOCK_ONE_SIZE": "3"}).plugins == []  # known although the plugin is not in use
     assert "did you mean GREENDOCK_ONE_SIZE?" in complaints(GREENDOCK_PLUGINS="one", GREENDOCK_ONE_SIZES="3")[0]
->>>>>>> plugins
 
 
 def test_a_plugin_is_the_same_object_after_a_reload(install: Install) -> None:
