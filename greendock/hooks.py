@@ -42,7 +42,7 @@ class Hook:
 
 @dataclass(frozen=True)
 class Options:
-    """``fail_fast``: events whose failing hook stops the start; ``slow``: seconds after which one is logged (0: never)."""
+    """``fail_fast``: events whose failing hook stops the start; ``slow``: seconds after which one is logged, or 0."""
 
     fail_fast: tuple[str, ...] = ()
     slow: float = 0
@@ -135,7 +135,7 @@ def chain(event: Event, steps: Iterable[Hook], options: Options) -> HookFunction
                 call(*arguments)
             except failures as error:
                 _cut_context(error, passing)
-                _failed(event, step, arguments, error, on_error, options)
+                _failed(event, step, arguments, error, on_error)
             if clock() - started > slow:
                 _log(arguments).warning("Slow hook: %s hook %s took %.3f s", event.name, step.name, clock() - started)
 
@@ -152,9 +152,7 @@ def _cut_context(error: BaseException, passing: BaseException | None) -> None:
     error.__context__ = None
 
 
-def _failed(
-    event: Event, step: Hook, arguments: tuple[Any, ...], error: BaseException, on_error: Policy, options: Options
-) -> None:
+def _failed(event: Event, step: Hook, arguments: tuple[Any, ...], error: BaseException, on_error: Policy) -> None:
     for listener in on_failure:
         with suppress(Exception):
             listener(event.name)
@@ -168,7 +166,7 @@ def _failed(
     log = _log(arguments)
     log.error("Hook failed: %s hook %s%s%s", event.name, step.name, worker, ending, exc_info=error)
     if stops:
-        # For 3, "worker failed to boot", Gunicorn stops the server; ``greendock.lifecycle`` lets it go on when others serve.
+        # 3 is "worker failed to boot", for which Gunicorn stops; ``lifecycle`` lets it go on when other workers serve.
         sys.exit(3 if event.process == "worker" else 1)
 
 
