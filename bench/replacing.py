@@ -1,10 +1,11 @@
 """How many requests are lost while replicas are replaced under load.
 
 Two replicas of the application's image are replaced one after the other, new one first, four times, while clients on
-kept-alive connections ask with GET and POST. Three ways: by DNS alone; by DNS with the named-location fallback
-that resolves the name afresh; and by pointing Nginx at the new pair before the old one is stopped.
+kept-alive connections ask with GET and POST. Four ways: by DNS alone, without the second try that the template makes;
+with it, as shipped; with a fallback that resolves the name afresh instead; and by pointing Nginx at the new pair before
+the old one is stopped.
 
-Arguments: the images of the proxy and of the application. Needs Docker.
+`uv run python -m bench.replacing greendock-nginx greendock-app [WAY…]`; needs Docker and both images.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 CLIENTS, ROUNDS = 16, 4
 FRESH = """
         error_page 418 502 504 = @fresh;
@@ -79,6 +80,22 @@ class Load:
         return dict(self.outcomes) | {"slowest": round(self.slowest, 2)}
 
 
+def _change(file: Path, way: str) -> None:
+    """Take the second try out of the template for `dns`, and put the other fallback in for `fresh`."""
+    if way not in ("dns", "fresh"):
+        return
+    text = file.read_text()
+    for status in (502, 504):
+        again = f"        error_page {status} = @again_after_{status};\n"
+        assert again in text
+        text = text.replace(
+            again, "" if way == "fresh" else f"        error_page {status} /__errors/error.$error_format;\n"
+        )
+    if way == "fresh":
+        text = text.replace("        proxy_pass http://app;\n    }\n", FRESH, 1)
+    file.write_text(text)
+
+
 def measure(way: str, proxy: str, application: str) -> dict[str, object]:
     network = f"measure-{way}"
     docker("network", "create", network)
@@ -101,10 +118,7 @@ def measure(way: str, proxy: str, application: str) -> dict[str, object]:
         with tempfile.TemporaryDirectory() as folder:
             own = Path(folder) / "nginx"
             subprocess.run(["cp", "-r", str(ROOT / "nginx"), str(own)], check=True)
-            if way == "fresh":
-                file = own / "templates" / "servers" / "app.conf"
-                text = file.read_text()
-                file.write_text(text.replace("        proxy_pass http://app;\n    }\n", FRESH, 1))
+            _change(own / "templates" / "servers" / "app.conf", way)
             Path(folder).chmod(0o755)
             pair = [replica(), replica()]
             for container in pair:
@@ -139,5 +153,5 @@ def measure(way: str, proxy: str, application: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    for way in sys.argv[3:] or ("dns", "fresh", "upstream"):
+    for way in sys.argv[3:] or ("dns", "again", "fresh", "upstream"):
         print(json.dumps({"way": way} | measure(way, sys.argv[1], sys.argv[2])), flush=True)
