@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def wsgi(environ: Any, start_response: Any) -> Any:
     return flask.wsgi_app(environ, start_response)
 
 
+@cache
 def _starlette() -> Any:
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -106,17 +108,11 @@ def _starlette() -> Any:
     )
 
 
-_asgi_app: Any = None
-
-
 async def asgi(scope: Any, receive: Any, send: Any) -> None:
     """Serve one ASGI connection."""
-    global _asgi_app
     if scope["type"] == "http" and scope["path"] == "/hello":
         headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(HELLO))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": HELLO})
         return
-    if _asgi_app is None:
-        _asgi_app = _starlette()
-    await _asgi_app(scope, receive, send)
+    await _starlette()(scope, receive, send)

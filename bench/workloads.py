@@ -15,7 +15,7 @@ USUAL = 64
 @dataclass(frozen=True)
 class Workload:
     """One kind of request. ``size`` is the length of the uncompressed answer, to see that a peer does the work;
-    ``usual`` the number of connections of a default run."""
+    ``usual`` the numbers of connections of a default run, ``longer`` how many times as long it is measured."""
 
     name: str
     title: str
@@ -24,6 +24,7 @@ class Workload:
     usual: tuple[int, ...] = (USUAL,)
     upload: int = 0
     gzip: bool = False
+    longer: int = 1
     slow_clients: int = 0
 
     @property
@@ -36,7 +37,7 @@ JSON = Workload("json", "Flask JSON", "/json", 0, usual=CONNECTIONS)
 WAIT = Workload("wait", "50 ms wait", "/wait", 0)
 LARGE = Workload("large", "100 kB JSON, gzip accepted", "/large", len(app.LARGE), gzip=True)
 STATIC = Workload("static", "1 MiB static file", f"/static/{STATIC_FILE}", MIB)
-UPLOAD = Workload("upload", "10 MiB upload", "/upload", 0, usual=(8,), upload=10 * MIB)
+UPLOAD = Workload("upload", "10 MiB upload", "/upload", 0, usual=(8,), upload=10 * MIB, longer=3)
 SLOW = Workload("slow", "Flask JSON beside 200 slow clients", "/json", 0, slow_clients=200)
 ALL = (HELLO, JSON, WAIT, LARGE, STATIC, UPLOAD, SLOW)
 BY_NAME = {workload.name: workload for workload in ALL}

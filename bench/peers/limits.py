@@ -16,8 +16,7 @@ http {
     sendfile on;
     tcp_nopush on;
     access_log off;
-    client_body_temp_path @FOLDER@/body;
-    proxy_temp_path @FOLDER@/proxy;
+    @TEMP@
 """
 
 _ANSWER = """
@@ -28,7 +27,7 @@ _ANSWER = """
     }
 """
 
-_PASS = """
+_PROXY = """
     upstream answer { server 127.0.0.1:@ANSWER@; keepalive 64; }
     server {
         listen 127.0.0.1:@HTTP@;
@@ -42,7 +41,7 @@ def _alone(place: Place) -> list[Program]:
 
 
 def _twice(place: Place) -> list[Program]:
-    return [place.run_nginx(_HTTP + _ANSWER + _PASS + "}", ANSWER=place.port("answer"))]
+    return [place.run_nginx(_HTTP + _ANSWER + _PROXY + "}", ANSWER=place.port("answer"))]
 
 
 _SOURCE = "Nginx"

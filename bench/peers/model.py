@@ -36,12 +36,18 @@ class Place:
 
     def write(self, name: str, text: str, **values: object) -> Path:
         """Write a configuration file; ``@NAME@`` in it is replaced."""
-        values = {"FOLDER": self.folder, "STATIC": self.static, "HTTP": self.port(), "USER": _user()} | values
+        own = {"FOLDER": self.folder, "STATIC": self.static, "HTTP": self.port(), "USER": _user(), "TEMP": self._temp()}
+        values = own | values
         for key, value in values.items():
             text = text.replace(f"@{key}@", str(value))
         path = self.folder / name
         path.write_text(text)
         return path
+
+    def _temp(self) -> str:
+        """Nginx insists on all five folders, and an Nginx of one's own may have them where nobody can write."""
+        names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        return " ".join(f"{name}_temp_path {self.folder / name};" for name in names)
 
     def run_nginx(self, text: str, **values: object) -> Program:
         """Return Nginx with this configuration."""

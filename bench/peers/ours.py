@@ -70,7 +70,8 @@ def _direct(peer: Peer) -> Peer:
         "this repository",
         "the same Gunicorn, asked on its own port; clients keep connections alive",
         lambda _: [],
-        frozenset({"hello", "json", "wait", "large", "upload"}) & (peer.workloads or frozenset({"hello", "json", "wait", "large", "upload"})),
+        frozenset({"hello", "json", "wait", "large", "upload"})
+        & (peer.workloads or frozenset({"hello", "json", "wait", "large", "upload"})),
         port="gunicorn",
         place_of=peer.name,
     )
@@ -84,7 +85,11 @@ def peers() -> list[Peer]:
         available = name in SUPPORTED_WORKERS or name in plugins(WORKERS)
         if available and worker_class(name) != default:
             title = f"Greendock ({worker_class(name)})"
-            found.append(_ours(f"greendock-{name}", title, f"GUNICORN_WORKER_CLASS={name}", frozenset(), GUNICORN_WORKER_CLASS=name))
+            found.append(
+                _ours(
+                    f"greendock-{name}", title, f"GUNICORN_WORKER_CLASS={name}", frozenset(), GUNICORN_WORKER_CLASS=name
+                )
+            )
     found.append(
         _ours(
             "greendock-asgi",

@@ -24,8 +24,7 @@ http {
     default_type application/octet-stream;
     access_log @FOLDER@/access.log;
     gzip on;
-    client_body_temp_path @FOLDER@/body;
-    proxy_temp_path @FOLDER@/proxy;
+    @TEMP@
     server {
         listen 127.0.0.1:@HTTP@;
         client_max_body_size 10m;

@@ -34,8 +34,7 @@ http {
     sendfile on;
     keepalive_timeout 65;
     client_max_body_size 0;
-    client_body_temp_path @FOLDER@/body;
-    uwsgi_temp_path @FOLDER@/uwsgi;
+    @TEMP@
     server {
         listen 127.0.0.1:@HTTP@;
         location / { try_files $uri @app; }
