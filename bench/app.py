@@ -1,15 +1,13 @@
-"""The application every peer serves: ``wsgi`` (Flask) and ``asgi`` (Starlette) give the same answers.
+"""The application every peer serves, on Flask. `bench/asgi.py` gives the same answers on Starlette.
 
 ``/hello`` goes round the framework, so that it shows the server alone.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import time
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,53 +64,3 @@ def wsgi(environ: Any, start_response: Any) -> Any:
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(HELLO)))])
         return [HELLO]
     return flask.wsgi_app(environ, start_response)
-
-
-@cache
-def _starlette() -> Any:
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import JSONResponse
-    from starlette.responses import Response as Answer
-    from starlette.routing import Mount, Route
-    from starlette.staticfiles import StaticFiles
-
-    async def item(_: Request) -> Answer:
-        return JSONResponse(ITEM)
-
-    async def wait(_: Request) -> Answer:
-        await asyncio.sleep(WAIT_SECONDS)
-        return JSONResponse(ITEM)
-
-    async def large(_: Request) -> Answer:
-        return Answer(json.dumps(PAGE), media_type="application/json")
-
-    async def bulk(_: Request) -> Answer:
-        return Answer(BULK, media_type="application/octet-stream")
-
-    async def upload(request: Request) -> Answer:
-        size = 0
-        async for chunk in request.stream():
-            size += len(chunk)
-        return JSONResponse({"size": size})
-
-    return Starlette(
-        routes=[
-            Route("/json", item),
-            Route("/wait", wait),
-            Route("/large", large),
-            Route("/bulk", bulk),
-            Route("/upload", upload, methods=["POST"]),
-            Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
-        ]
-    )
-
-
-async def asgi(scope: Any, receive: Any, send: Any) -> None:
-    """Serve one ASGI connection."""
-    if scope["type"] == "http" and scope["path"] == "/hello":
-        headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(HELLO))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": HELLO})
-        return
-    await _starlette()(scope, receive, send)

@@ -13,6 +13,7 @@ from bench.summary import Figures, Key, loops, summarize
 from bench.workloads import ALL, BY_NAME, CONNECTIONS, LARGE, UPLOAD, USUAL
 
 PAGE = ROOT / "docs" / "performance.md"
+BLOCK = re.compile(r"<!-- bench: (\w+) -->.*?<!-- end -->", re.DOTALL)
 _LIMITS_NOT_PLOTTED = ("nginx", "nginx-nginx")
 
 
@@ -30,7 +31,7 @@ def fill(text: str, found: Mapping[str, str]) -> str:
         name = match[1]
         return f"<!-- bench: {name} -->\n\n{found[name]}\n\n<!-- end -->" if name in found else match[0]
 
-    return re.sub(r"<!-- bench: (\w+) -->.*?<!-- end -->", replace, text, flags=re.DOTALL)
+    return BLOCK.sub(replace, text)
 
 
 def blocks(results: Results) -> dict[str, str]:

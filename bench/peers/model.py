@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = Path(sys.executable).parent
 CPUS = len(os.sched_getaffinity(0))
-WSGI, ASGI = "bench.app:wsgi", "bench.app:asgi"
+WSGI, ASGI = "bench.app:wsgi", "bench.asgi:asgi"
 
 OURS, PROXIED, BARE, LIMIT = "this stack", "behind a proxy", "without a proxy", "limit"
 
