@@ -66,7 +66,7 @@ def _worker(environment: Mapping[str, str]) -> str:
             "GREENDOCK_READINESS_FILE": str(place.folder / "ready"),
             "GREENDOCK_DRAIN_SECONDS": "0",
         }
-        return [Program((installed("greendock"), "run", "gunicorn"), ours | environment)]
+        return [Program((installed("greendock"), "run", "gunicorn"), ours | dict(environment))]
 
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
         place = Place(Path(folder), Path(folder), "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from bench.results import newest as newest_file
 
@@ -13,7 +14,7 @@ def newest() -> str:
     return markdown(json.loads(path.read_text())) if path else ""
 
 
-def markdown(found: dict[str, object]) -> str:
+def markdown(found: Mapping[str, object]) -> str:
     """Return a table of one line for each figure."""
     rows = [f"| {name} | {value} |" for name, value in found.items()]
     return "\n".join(["| | |", "| --- | ---: |", *rows])

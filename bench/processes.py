@@ -36,7 +36,7 @@ class Running:
                     subprocess.Popen(
                         program.command,
                         cwd=self.place.folder,
-                        env=_environment(self.place) | program.environment,
+                        env=_environment(self.place) | dict(program.environment),
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=log,

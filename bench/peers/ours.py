@@ -6,6 +6,7 @@ Addresses and folders differ from the containers', as in `scripts/local`; `GUNIC
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from gunicorn.workers import SUPPORTED_WORKERS
 
@@ -15,6 +16,7 @@ from greendock.plugins import WORKERS
 from greendock.plugins import installed as plugins
 
 DEFAULT = "greendock"
+_GUNICORN_ANSWERS = ("hello", "json", "wait", "large", "upload")
 
 
 def worker_class(text: str = "") -> str:
@@ -24,7 +26,7 @@ def worker_class(text: str = "") -> str:
     return value.__name__ if isinstance(value, type) else str(SUPPORTED_WORKERS.get(value, value)).rpartition(".")[2]
 
 
-def _programs(environment: dict[str, str]) -> object:
+def _programs(environment: dict[str, str]) -> Callable[[Place], list[Program]]:
     def programs(place: Place) -> list[Program]:
         place.write("gunicorn.conf.py", (ROOT / "gunicorn.conf.py").read_text())
         for name in ("run", "temp"):
@@ -70,8 +72,7 @@ def _direct(peer: Peer) -> Peer:
         "this repository",
         "the same Gunicorn, asked on its own port; clients keep connections alive",
         lambda _: [],
-        frozenset({"hello", "json", "wait", "large", "upload"})
-        & (peer.workloads or frozenset({"hello", "json", "wait", "large", "upload"})),
+        frozenset(name for name in _GUNICORN_ANSWERS if peer.runs(name)),
         port="gunicorn",
         place_of=peer.name,
     )
@@ -84,12 +85,9 @@ def peers() -> list[Peer]:
     for name in ("lean", "gthread"):
         available = name in SUPPORTED_WORKERS or name in plugins(WORKERS)
         if available and worker_class(name) != default:
-            title = f"Greendock ({worker_class(name)})"
-            found.append(
-                _ours(
-                    f"greendock-{name}", title, f"GUNICORN_WORKER_CLASS={name}", frozenset(), GUNICORN_WORKER_CLASS=name
-                )
-            )
+            chosen = {"GUNICORN_WORKER_CLASS": name}
+            title, configuration = f"Greendock ({worker_class(name)})", f"GUNICORN_WORKER_CLASS={name}"
+            found.append(_ours(f"greendock-{name}", title, configuration, frozenset(), **chosen))
     found.append(
         _ours(
             "greendock-asgi",

@@ -33,11 +33,9 @@ MACHINE = {
 ABOUT = {"date": "d", "repeats": 3, "seconds": 1, "minutes": 1.0, "load_before": [0.0], "load_after": [0.0]}
 
 
-def sample(
-    peer: str, requests: int, repeat: int = 0, workload: str = "json", connections: int = 64, **more: object
-) -> Sample:
+def sample(peer: str, requests: int, repeat: int = 0, **more: object) -> Sample:
     given = {"seconds": 1.0, "bytes": 100 * requests, "p50_ms": 1.0, "p99_ms": 2.0} | more
-    return Sample(peer, workload, connections, repeat, requests, **given)  # type: ignore[arg-type]
+    return Sample(peer, "json", 64, repeat, requests, **given)  # type: ignore[arg-type]
 
 
 def made(samples: list[Sample]) -> Results:
