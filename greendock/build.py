@@ -101,9 +101,11 @@ def build(
     wired = wiring.wire(own, enabled, result, given, options, problems)
 
     # 6. What is fine one by one and wrong together.
-    if not problems:
-        defaults = {name: setting.default for name, setting in gunicorn_config.make_settings().items()}
-        problems += consistency.contradictions(result, together, defaults)
+    defaults = {name: setting.default for name, setting in gunicorn_config.make_settings().items()}
+    wrong = {problem.variable for problem in problems}
+    for contradiction in consistency.contradictions(result, together, defaults):
+        if not any(name in str(contradiction) for name in wrong):  # else it may be about a default in its place
+            problems.append(contradiction)
     if problems:
         raise ConfigurationError(problems)
     return Built(result, options, values, wired, enabled)

@@ -162,6 +162,6 @@ def _import(text: str, group: str, variable: str, source: str, problems: list[Pr
     try:
         return util.load_class(text, section=group.replace("greendock", "gunicorn"))
     except Exception as error:
-        reason = str(error).strip().splitlines()[-1].rstrip("]")
+        reason = str(error).rstrip("]\n").splitlines()[-1]  # Gunicorn's errors end with a traceback in brackets
         problems.append(Problem(variable, text, source, f"cannot be loaded: {reason}"))
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -93,6 +94,23 @@ def test_a_reload_takes_an_edited_dotenv_and_forgets_a_removed_line(serve: Serve
         wait_for(lambda seen=before: not seen & set(server.workers()), "new workers")
         server.wait_ready(f"{workers}/{workers}")
         assert server.get()[1] == colour
+
+
+def test_a_reload_that_is_refused_leaves_the_applications_environment_as_it_was(serve: Serve) -> None:
+    server = serve(SHOWS_ENVIRONMENT, wait=False)
+    server.close()
+    (server.folder / ".env").write_text("COLOUR=red\n")
+    server.start()
+    server.wait_ready()
+    (server.folder / ".env").write_text("COLOUR=blue\nGUNICORN_TIMEOUT=soon\n")
+    server.signal(signal.SIGHUP)
+    server.wait_log("Reload failed")
+    before = set(server.workers())
+    for worker in before:
+        os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: len(set(server.workers()) - before) == 2, "replacements")
+    server.wait_ready("2/2")
+    assert server.get()[1] == "red"
 
 
 def test_the_command_line_goes_before_the_environment(tmp_path: Path) -> None:

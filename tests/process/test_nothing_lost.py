@@ -117,10 +117,11 @@ def test_workers_added_and_taken(serve: Serve, loaded: Callable[..., Loaded]) ->
 def test_one_of_two_replicas_stopped_and_started(serve: Serve, loaded: Callable[..., Loaded]) -> None:
     stays, goes = serve(WORKS), serve(WORKS, GREENDOCK_DRAIN_SECONDS="1")
     with loaded(stays, goes) as counts:
-        goes.signal(signal.SIGTERM)
-        assert goes.wait_exit() == 0
-        goes.start()
-        goes.wait_ready("2/2")
+        for _ in range(3):
+            goes.signal(signal.SIGTERM)
+            assert goes.wait_exit() == 0
+            goes.start()
+            goes.wait_ready("2/2")
     assert counts.failed == 0, counts.table()
 
 

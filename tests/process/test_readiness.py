@@ -118,6 +118,24 @@ def test_a_killed_worker_is_forgotten_at_once_and_its_replacement_counted(serve:
     server.wait_ready("2/2")
 
 
+def test_a_replacement_that_cannot_boot_does_not_stop_those_that_serve(serve: Serve) -> None:
+    server = serve()
+    server.write_app("raise RuntimeError('broken on disk')")
+    os.kill(min(server.workers()), signal.SIGKILL)
+    server.wait_log("exited with code 3", count=2)
+    assert server.get()[0] == 200
+    assert server.health()["reason"] == "ready: 1/2 workers"
+    server.write_app(HELLO)
+    server.wait_ready("2/2")
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_on_exit_runs_however_many_workers_fail_to_boot(serve: Serve, attempt: int) -> None:
+    server = serve("raise RuntimeError('broken app')", wait=False, WEB_CONCURRENCY="4")
+    assert server.wait_exit() == 3
+    assert server.health()["state"] == "starting", "on_exit has removed the file"
+
+
 def test_fewer_workers_than_the_minimum_is_not_ready(serve: Serve) -> None:
     server = serve(SLOW_IMPORT, wait=False, GREENDOCK_MIN_READY_WORKERS="2")
     (server.folder / "go").touch()

@@ -255,7 +255,7 @@ def test_many_mistakes_are_one_report_with_a_line_for_each() -> None:
 
 def test_the_defaults_are_accepted_as_they_are() -> None:
     built, config = configured({})
-    assert config.worker_class_str == "gthread"
+    assert config.worker_class_str == "DrainingThreadWorker"
     assert config.threads > 1
     assert logging.getLevelName(config.loglevel.upper()) == logging.INFO
     assert json.dumps(config.secure_scheme_headers) == '{"X-FORWARDED-PROTO": "https"}'

@@ -26,6 +26,10 @@ def app(environ, start_response):
     if path == "/unread":
         start_response("200 OK", [("Content-Length", "2")])
         return [b"ok"]
+    if path == "/swallow":
+        length = sum(len(chunk) for chunk in iter(lambda: environ["wsgi.input"].read(1 << 20), b""))
+        start_response("200 OK", [("Content-Length", str(len(str(length))))])
+        return [str(length).encode()]
     digest, length = hashlib.sha256(), 0
     while chunk := environ["wsgi.input"].read(65536):
         digest.update(chunk)
@@ -34,7 +38,7 @@ def app(environ, start_response):
     if path == "/sse":
         start_response("200 OK", [("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no")])
         return events(query["gate"])
-    if path == "/big":
+    if path in ("/big", "/big/"):
         start_response("200 OK", [("Content-Length", query["bytes"]), *headers])
         return big(int(query["bytes"]), query.get("finished"))
     if path == "/hold":

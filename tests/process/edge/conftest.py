@@ -91,7 +91,7 @@ def _launcher(folder: Path, nginx: str, app: Server) -> Iterator[Launch]:
 
 @pytest.fixture
 def launch(folder: Path, nginx: str, app: Server) -> Iterator[Launch]:
-    """Start further Nginxes that end with the test: ``launch(TLS="on")``. They proxy to ``app`` unless told otherwise."""
+    """Start further Nginxes that end with the test: ``launch(TLS="on")``. They proxy to ``app`` by default."""
     with _launcher(folder, nginx, app) as start:
         yield start
 

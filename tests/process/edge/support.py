@@ -106,7 +106,7 @@ class Edge:
         """Return the access log's entry of one request."""
 
         def found() -> dict[str, Any] | None:
-            for line in self.access_log.read_text().splitlines():
+            for line in self.access_log.read_text().split("\n")[:-1]:
                 entry: dict[str, Any] = json.loads(line)
                 if entry["http.request.id"] == request_id:
                     return entry

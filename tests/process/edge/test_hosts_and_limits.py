@@ -16,8 +16,20 @@ def ask(edge: Edge, host: str) -> bytes:
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "localhost:8080", "app.localhost", "nginx", "printer.local", "127.0.0.1", "10.1.2.3", "172.20.0.5"]
-    + ["192.168.1.2:80", "[::1]", "shop.test", "api.internal"],
+    [
+        "localhost",
+        "localhost:8080",
+        "app.localhost",
+        "nginx",
+        "printer.local",
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.20.0.5",
+        "192.168.1.2:80",
+        "[::1]",
+        "shop.test",
+        "api.internal",
+    ],
 )
 def test_local_names_are_answered_by_default(edge: Edge, host: str) -> None:
     assert ask(edge, host).startswith(b"HTTP/1.1 200 ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -125,8 +125,8 @@ def impatient(folder: object, nginx: str, app: object, launch_module: Callable[.
 
 
 @pytest.fixture(scope="module")
-def outcomes(impatient: Edge, record: Record) -> Iterator[dict[str, tuple[bytes, int, int]]]:
-    """Each case: what came back, how often the request itself and how often the smuggled one reached the application."""
+def outcomes(impatient: Edge, record: Record) -> dict[str, tuple[bytes, int, int]]:
+    """Each case: what came back, and how often the request and the one smuggled in it reached the application."""
 
     def attempt(number: int, text: str) -> bytes:
         return impatient.raw(request(number, text))
@@ -137,7 +137,7 @@ def outcomes(impatient: Edge, record: Record) -> Iterator[dict[str, tuple[bytes,
     for _ in range(40):
         assert impatient.get("/afterwards").json()["path"] == "/afterwards"
     paths = [path for _, path, _ in record.requests()]
-    yield {
+    return {
         name: (answers[n], sum(f"/case/{100 + n}" in p for p in paths), paths.count(f"/smuggled/{100 + n}"))
         for n, name in enumerate(CASES)
     }

@@ -9,11 +9,12 @@ from typing import Any
 
 import crossplane
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from greendock.edge.configuration import SHIPPED, read
 from greendock.edge.render import render
+from greendock.edge.render import text as as_text
 from greendock.edge.variables import VARIABLES
 from greendock.problems import ConfigurationError
 
@@ -58,7 +59,7 @@ HOSTILE = st.one_of(
                 "\\",
                 "\n",
                 "\r",
-                "\0",
+                "\x00",
                 " ",
                 "\t",
                 "$",
@@ -67,8 +68,6 @@ HOSTILE = st.one_of(
                 "server{",
                 "include /x;",
                 "a.b",
-            ]
-            + [
                 "example.com",
                 "10.0.0.0/8",
                 "8080",
@@ -80,8 +79,18 @@ HOSTILE = st.one_of(
                 "${NGINX_TLS}",
                 "~",
                 "*",
+                "app:8000",
+                "10r/s",
+                ",",
+                "\xa0",
+                "\u2028",
+                "\u0660",
+                "%",
+                "unix:/a",
+                "[::1]:1",
+                "return 200",
+                "//",
             ]
-            + ["app:8000", "10r/s", ",", "\u00a0", "\u2028", "\u0660", "%", "unix:/a", "[::1]:1", "return 200", "//"]
         ),
         max_size=8,
     ).map("".join),
@@ -97,6 +106,19 @@ SHAPING = {
     "NGINX_CONNECTION_LIMIT",
     "NGINX_ACME_WEBROOT",
     "NGINX_LOG_FORMAT",
+}
+# Every optional piece at once, so that every template takes part.
+EVERYTHING = {
+    "NGINX_TLS": "on",
+    "NGINX_HTTP3": "on",
+    "NGINX_CACHE_TIME": "1s",
+    "NGINX_RATE_LIMIT": "10r/s",
+    "NGINX_CONNECTION_LIMIT": "9",
+    "NGINX_ACME_WEBROOT": "/srv/acme",
+    "NGINX_SERVER_NAMES": "example.com",
+    "NGINX_TRUSTED_PROXIES": "10.0.0.0/8",
+    "NGINX_RESOLVER": "10.0.0.1",
+    "NGINX_IPV6": "on",
 }
 # What may come and go with the length of a list.
 REPEATED = {"set_real_ip_from", "server", "allow", "resolver", "user"}
@@ -120,45 +142,85 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(folder: Path) -> Tree:
-    return shape(structure(parsed(render(read({})), folder)))
+    return shape(structure(parsed(render(read(EVERYTHING)), folder)))
 
 
-@settings(max_examples=600, deadline=None)
-@given(
-    environment=st.dictionaries(
-        st.sampled_from([v.name for v in VARIABLES if v.name not in SHAPING | FOLDERS]), HOSTILE, min_size=1, max_size=4
-    )
-)
-def test_no_value_changes_the_structure_of_the_configuration(
-    environment: dict[str, str], folder: Path, expected: Tree
-) -> None:
-    accepted = {}
-    for name, text in environment.items():
-        try:
-            read({name: text})
-        except ConfigurationError:
-            continue
-        accepted[name] = text
-    try:
-        values = read(accepted)
-    except ConfigurationError:
+def hostile(name: str) -> st.SearchStrategy[str]:
+    """Anything at all, and the variable's own default with something inserted."""
+    good = EVERYTHING.get(name) or next(v.default for v in VARIABLES if v.name == name) or "x"
+    inserted = st.builds(lambda at, text: good[:at] + text + good[at:], st.integers(0, len(good)), HOSTILE)
+    return st.one_of(HOSTILE, inserted, st.builds(lambda text: good + text, HOSTILE))
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_no_value_changes_the_structure_of_the_configuration(data: st.DataObject, folder: Path, expected: Tree) -> None:
+    names = st.sampled_from(sorted({v.name for v in VARIABLES} - SHAPING - FOLDERS))
+    accepted: dict[str, str] = {}
+    for name in data.draw(st.lists(names, min_size=3, max_size=8, unique=True)):
+        text = data.draw(hostile(name))
+        if can_be_read(accepted | {name: text}):
+            accepted[name] = text
+    event(f"{len(accepted)} accepted")
+    if not accepted:
         return
-    # Any host at all needs no server for unknown hosts: a choice, not an injection.
-    if values["NGINX_SERVER_NAMES"] == ["any"]:
-        return
-    if values["NGINX_ACCESS_LOG"] == "off" or values["NGINX_LOG_EXCLUDE"] == ["none"]:
+    values = read(EVERYTHING | accepted)
+    # Any host at all needs no server for unknown hosts, and a log can be off: choices, not injections.
+    if values["NGINX_SERVER_NAMES"] == ["any"] or values["NGINX_LOG_EXCLUDE"] == ["none"]:
         return
     assert shape(structure(parsed(render(values), folder))) == expected
 
 
-@settings(max_examples=600, deadline=None)
-@given(name=st.sampled_from(sorted(SHAPING | FOLDERS)), text=HOSTILE)
-def test_a_variable_that_shapes_the_configuration_holds_nothing_else(name: str, text: str) -> None:
+def can_be_read(environment: dict[str, str]) -> bool:
+    try:
+        read(EVERYTHING | environment)
+    except ConfigurationError:
+        return False
+    return True
+
+
+# Each of these would end, open, quote, continue or comment out something, or expand a variable.
+SYNTAX = [
+    ";",
+    "{",
+    "}",
+    '"',
+    "'",
+    "\\",
+    "#",
+    "$",
+    "\n",
+    "\r",
+    "\0",
+    "; x",
+    "\t;",
+    "${NGINX_TLS}",
+    "$host",
+    " }\nserver {",
+]
+
+
+def dangerous(name: str, text: str) -> bool:
+    """Say whether ``text`` is accepted and reaches the configuration with anything but plain words."""
     try:
         value = read({name: text})[name]
     except ConfigurationError:
-        return
-    assert not set(str(value)) & set(" \t\r\n;{}\"'\\$#")
+        return False
+    words = value if isinstance(value, list) else [value]
+    return any(set(as_text(word)) & set(" \t\r\n\0;{}\"'\\$#") for word in words)
+
+
+@pytest.mark.parametrize("name", [variable.name for variable in VARIABLES])
+def test_no_syntax_gets_through_a_variable(name: str) -> None:
+    good = EVERYTHING.get(name) or next(v.default for v in VARIABLES if v.name == name) or "/x"
+    tries = [good[:at] + syntax + good[at:] for syntax in SYNTAX for at in range(len(good) + 1)]
+    assert [text for text in tries + SYNTAX if dangerous(name, text)] == []
+
+
+@settings(max_examples=1000, deadline=None)
+@given(data=st.data(), name=st.sampled_from([variable.name for variable in VARIABLES]))
+def test_no_text_at_all_gets_syntax_through_a_variable(data: st.DataObject, name: str) -> None:
+    assert not dangerous(name, data.draw(hostile(name)))
 
 
 def test_a_list_of_addresses_becomes_a_list_of_directives(tmp_path: Path) -> None:
