@@ -37,7 +37,7 @@ JSON = Workload("json", "Flask JSON", "/json", 0, usual=CONNECTIONS)
 WAIT = Workload("wait", "50 ms wait", "/wait", 0)
 LARGE = Workload("large", "100 kB JSON, gzip accepted", "/large", len(app.LARGE), gzip=True)
 STATIC = Workload("static", "1 MiB static file", f"/static/{STATIC_FILE}", MIB)
-UPLOAD = Workload("upload", "10 MiB upload", "/upload", 0, usual=(8,), upload=10 * MIB, longer=3)
+UPLOAD = Workload("upload", "10 MiB upload", "/upload", 0, usual=(8,), upload=10 * MIB, longer=2)
 SLOW = Workload("slow", "Flask JSON beside 200 slow clients", "/json", 0, slow_clients=200)
 ALL = (HELLO, JSON, WAIT, LARGE, STATIC, UPLOAD, SLOW)
 BY_NAME = {workload.name: workload for workload in ALL}

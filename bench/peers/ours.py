@@ -16,7 +16,7 @@ from greendock.plugins import WORKERS
 from greendock.plugins import installed as plugins
 
 DEFAULT = "greendock"
-_GUNICORN_ANSWERS = ("hello", "json", "wait", "large", "upload")
+_GUNICORN_ANSWERS = frozenset({"hello", "json", "wait", "large", "upload"})
 
 
 def worker_class(text: str = "") -> str:
@@ -72,7 +72,7 @@ def _direct(peer: Peer) -> Peer:
         "this repository",
         "the same Gunicorn, asked on its own port; clients keep connections alive",
         lambda _: [],
-        frozenset(name for name in _GUNICORN_ANSWERS if peer.runs(name)),
+        _GUNICORN_ANSWERS,
         port="gunicorn",
         place_of=peer.name,
     )
@@ -87,7 +87,9 @@ def peers() -> list[Peer]:
         if available and worker_class(name) != default:
             chosen = {"GUNICORN_WORKER_CLASS": name}
             title, configuration = f"Greendock ({worker_class(name)})", f"GUNICORN_WORKER_CLASS={name}"
-            found.append(_ours(f"greendock-{name}", title, configuration, frozenset(), **chosen))
+            workloads = frozenset() if name == "lean" else frozenset({"hello", "json", "wait"})
+            found.append(_ours(f"greendock-{name}", title, configuration, workloads, **chosen))
+    direct = [_direct(peer) for peer in found if not peer.workloads]
     found.append(
         _ours(
             "greendock-asgi",
@@ -98,4 +100,4 @@ def peers() -> list[Peer]:
             APP_MODULE=ASGI,
         )
     )
-    return found + [_direct(peer) for peer in found]
+    return found + direct
