@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import cost_table, document, load, peers, results, run
+from bench import cost_table, document, growth, load, peers, results, run
 from bench.peers.model import ROOT, Peer
 from bench.results import Results
 from bench.workloads import BY_NAME, CONNECTIONS, Cell, cells
@@ -29,7 +29,7 @@ def main() -> int:
         path = Path(options.document) if options.document else results.newest()
         if path is None:
             raise SystemExit("bench: no results yet under bench/results/")
-        document.write(results.read(path), document.PAGE, cost_table.newest())
+        document.write(results.read(path), document.PAGE, _more())
         return 0
     load.check_tools()
     found, wanted = _chosen(peers.every(), options.peers), _cells(options)
@@ -67,9 +67,15 @@ def _write(measured: Results, *, scratch: bool) -> None:
     if scratch:
         page = _SCRATCH / document.PAGE.name
         page.write_text(document.PAGE.read_text())
-    document.write(measured, page, cost_table.newest())
+    document.write(measured, page, _more())
     print(document.page(measured))
     _say(f"written: {path}, {page}, {page.with_suffix('.svg')}")
+
+
+def _more() -> dict[str, str]:
+    """Return the blocks other programs have measured, as far as they have."""
+    found = {"cost": cost_table.newest(), "growth": growth.newest()}
+    return {name: text for name, text in found.items() if text}
 
 
 def _chosen(every: Sequence[Peer], names: str) -> list[Peer]:

@@ -17,9 +17,12 @@ BLOCK = re.compile(r"<!-- bench: (\w+) -->.*?<!-- end -->", re.DOTALL)
 _LIMITS_NOT_PLOTTED = ("nginx", "nginx-nginx")
 
 
-def write(results: Results, page: Path, cost: str = "") -> None:
-    """Rewrite the page's blocks and the plot beside it. A block the page does not have is left out."""
-    text = fill(page.read_text(), blocks(results) | ({"cost": cost} if cost else {}))
+def write(results: Results, page: Path, more: Mapping[str, str] | None = None) -> None:
+    """Rewrite the page's blocks, ``more`` ones among them, and the plot beside it.
+
+    A block the page does not have is left out.
+    """
+    text = fill(page.read_text(), blocks(results) | dict(more or {}))
     page.write_text(text)
     page.with_suffix(".svg").write_text(plot.svg(panels(results)))
 
@@ -95,7 +98,7 @@ def _overview(results: Results, figures: Mapping[Key, Figures]) -> str:
         if any(cells):
             rows.append([peer["title"], *cells])
     heads = [f"{workload.title} (c={_shown(workload.name)})" for workload in columns]
-    return _table(["requests/s (of ours)", *heads], rows)
+    return table(["requests/s (of ours)", *heads], rows)
 
 
 def _connections(results: Results, figures: Mapping[Key, Figures]) -> str:
@@ -104,8 +107,8 @@ def _connections(results: Results, figures: Mapping[Key, Figures]) -> str:
     for name, peer in results.peers.items():
         found = [figures.get((name, "json", count)) for count in counts]
         if any(found):
-            rows.append([peer["title"], *(_with_latency(each) for each in found)])
-    return _table(["Flask JSON: requests/s, p99 in ms", *(f"c={count}" for count in counts)], rows)
+            rows.append([peer["title"], *(with_latency(each) for each in found)])
+    return table(["Flask JSON: requests/s, p99 in ms", *(f"c={count}" for count in counts)], rows)
 
 
 def _aims(results: Results) -> str:
@@ -118,7 +121,7 @@ def _aims(results: Results) -> str:
         ]
         for aim in aims.check(results)
     ]
-    return _table(["aim", "ratio", "at least", "met"], rows)
+    return table(["aim", "ratio", "at least", "met"], rows)
 
 
 def _details(results: Results, figures: Mapping[Key, Figures]) -> Iterator[str]:
@@ -139,12 +142,12 @@ def _details(results: Results, figures: Mapping[Key, Figures]) -> Iterator[str]:
             if workload in called
             else ""
         )
-        yield f"<details><summary>{title}</summary>\n\n{_table(head, rows)}{loop}\n\n</details>"
+        yield f"<details><summary>{title}</summary>\n\n{table(head, rows)}{loop}\n\n</details>"
 
 
 def _peers(results: Results) -> str:
     rows = [[peer["title"], peer["kind"], peer["configuration"], peer["source"]] for peer in results.peers.values()]
-    return _table(["", "", "configuration", "source"], rows)
+    return table(["", "", "configuration", "source"], rows)
 
 
 def _cell(figures: Figures | None) -> str:
@@ -159,7 +162,8 @@ def _failing(figures: Figures) -> bool:
     return figures.errors > 0.01 * max(1, figures.requests)
 
 
-def _with_latency(figures: Figures | None) -> str:
+def with_latency(figures: Figures | None) -> str:
+    """Return the rate and the 99th percentile; nothing for nothing."""
     return (
         "" if figures is None else f"{_number(figures.rate)}{'*' if _failing(figures) else ''}, {figures.p99_ms:,.0f}"
     )
@@ -183,7 +187,8 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 20 else f"{value:.1f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table whose first column is text and whose others are figures."""
     if not rows:
         return "(not measured)"
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]

@@ -6,7 +6,7 @@ Addresses and folders differ from the containers', as in `scripts/local`; `GUNIC
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gunicorn.workers import SUPPORTED_WORKERS
 
@@ -26,20 +26,26 @@ def worker_class(text: str = "") -> str:
     return value.__name__ if isinstance(value, type) else str(SUPPORTED_WORKERS.get(value, value)).rpartition(".")[2]
 
 
-def _programs(environment: dict[str, str]) -> Callable[[Place], list[Program]]:
+def stack(environment: Mapping[str, str], replicas: int = 1) -> Callable[[Place], list[Program]]:
+    """Return what starts this stack with these variables: Nginx before one Gunicorn or several."""
+
     def programs(place: Place) -> list[Program]:
         place.write("gunicorn.conf.py", (ROOT / "gunicorn.conf.py").read_text())
         for name in ("run", "temp"):
             (place.folder / name).mkdir(exist_ok=True)
-        upstream = f"127.0.0.1:{place.port('gunicorn')}"
-        gunicorn = {
-            "APP_MODULE": WSGI,
-            "GUNICORN_BIND": upstream,
-            "GUNICORN_WORKER_TMP_DIR": "/dev/shm",  # noqa: S108
-            "GREENDOCK_READINESS_FILE": str(place.folder / "ready"),
-        }
+        names = ["gunicorn", *(f"gunicorn-{number}" for number in range(1, replicas))]
+        upstreams = {name: f"127.0.0.1:{place.port(name)}" for name in names}
+        gunicorns = [
+            {
+                "APP_MODULE": WSGI,
+                "GUNICORN_BIND": upstream,
+                "GUNICORN_WORKER_TMP_DIR": "/dev/shm",  # noqa: S108
+                "GREENDOCK_READINESS_FILE": str(place.folder / f"{name}-ready"),
+            }
+            for name, upstream in upstreams.items()
+        ]
         proxy = {
-            "NGINX_UPSTREAM": upstream,
+            "NGINX_UPSTREAM": ",".join(upstreams.values()),
             "NGINX_HTTP_PORT": str(place.port()),
             "NGINX_HTTPS_PORT": str(place.port("https")),
             "NGINX_STATUS_PORT": str(place.port("status")),
@@ -52,7 +58,7 @@ def _programs(environment: dict[str, str]) -> Callable[[Place], list[Program]]:
         if os.geteuid() == 0:
             proxy["NGINX_WORKER_USER"] = "root"
         return [
-            Program((installed("greendock"), "run", "gunicorn"), gunicorn | environment),
+            *(Program((installed("greendock"), "run", "gunicorn"), each | dict(environment)) for each in gunicorns),
             Program(python("-m", "greendock.edge", "run"), proxy),
         ]
 
@@ -60,7 +66,7 @@ def _programs(environment: dict[str, str]) -> Callable[[Place], list[Program]]:
 
 
 def _ours(name: str, title: str, configuration: str, workloads: frozenset[str], **environment: str) -> Peer:
-    return Peer(name, title, OURS, "this repository", configuration, _programs(environment), workloads)
+    return Peer(name, title, OURS, "this repository", configuration, stack(environment), workloads)
 
 
 def _direct(peer: Peer) -> Peer:

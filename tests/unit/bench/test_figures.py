@@ -119,7 +119,7 @@ def test_a_plot_escapes_what_it_is_given() -> None:
 
 def test_every_block_of_the_page_is_one_that_is_generated() -> None:
     names = document.BLOCK.findall(document.PAGE.read_text())
-    assert set(names) == {*document.blocks(made([sample("greendock", 1)])), "cost"}
+    assert set(names) == {*document.blocks(made([sample("greendock", 1)])), "cost", "growth"}
 
 
 def test_every_peer_names_its_source_and_runs_in_some_cell() -> None:
