@@ -18,7 +18,7 @@ from bench.results import Results
 from bench.summary import summarize
 from bench.workloads import CONNECTIONS, JSON, USUAL, WAIT, Cell
 
-_AS_SHIPPED = "as shipped"
+_AS_SHIPPED = "as-shipped"
 _NAMES = (JSON.name, WAIT.name)
 _BOTH = frozenset(_NAMES)
 
@@ -27,15 +27,17 @@ def peers() -> list[Peer]:
     """Return one stack for each step of each axis."""
     return [
         _peer(_AS_SHIPPED, 1),
-        *(_peer(f"workers {count}", 1, WEB_CONCURRENCY=str(count)) for count in (1, 2, 3, 5, 8)),
-        *(_peer(f"threads {count}", 1, GUNICORN_THREADS=str(count)) for count in (1, 4, 8, 16, 32, 64)),
-        *(_peer(f"replicas {count}", count, WEB_CONCURRENCY="1") for count in (1, 2, 3, 4)),
+        *(_peer(f"workers-{count}", 1, WEB_CONCURRENCY=str(count)) for count in (1, 2, 3, 5, 8)),
+        *(_peer(f"threads-{count}", 1, GUNICORN_THREADS=str(count)) for count in (1, 4, 8, 16, 32, 64)),
+        *(_peer(f"replicas-{count}", count, WEB_CONCURRENCY="1") for count in (1, 2, 3, 4)),
     ]
 
 
 def _peer(name: str, replicas: int, **environment: str) -> Peer:
-    configuration = ", ".join(f"{key}={value}" for key, value in environment.items()) or _AS_SHIPPED
-    return Peer(name, name, OURS, "this repository", configuration, stack(environment, replicas), _BOTH)
+    configuration = ", ".join(f"{key}={value}" for key, value in environment.items()) or "as shipped"
+    return Peer(
+        name, name.replace("-", " "), OURS, "this repository", configuration, stack(environment, replicas), _BOTH
+    )
 
 
 def main() -> int:
@@ -77,7 +79,7 @@ def _tables(measured: Results) -> Iterator[str]:
         for name in names:
             cells = [figures.get((name, workload, USUAL)) for workload in _NAMES]
             memory = max((cell.memory for cell in cells if cell), default=0)
-            rows.append([name, *map(document.with_latency, cells), f"{memory / 2**20:,.0f}"])
+            rows.append([measured.peers[name]["title"], *map(document.with_latency, cells), f"{memory / 2**20:,.0f}"])
         yield document.table([f"c={USUAL}: requests/s, p99 in ms", JSON.title, WAIT.title, "MiB"], rows)
     rows = [
         [f"connections {count}", *(document.with_latency(figures.get((_AS_SHIPPED, name, count))) for name in _NAMES)]
