@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,8 @@ def run(peers: Sequence[Peer], cells: Sequence[Cell], repeats: int, seconds: int
 
 @contextmanager
 def started(peers: Sequence[Peer], say: Progress) -> Iterator[list[Running]]:
-    """Start all peers, see that each does its work, and end them all."""
+    """Start all peers, see that each does its work, and end them all, also when this process is asked to end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         static = folder / "static"
