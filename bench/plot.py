@@ -8,8 +8,8 @@ from html import escape
 from bench.peers.model import LIMIT, OURS
 from bench.summary import Figures
 
-_COLUMNS, _PANEL, _GAP = 2, 460, 30
-_LABEL, _ROW, _HEAD = 178, 17, 34
+_COLUMNS, _PANEL, _GAP = 2, 520, 24
+_LABEL, _ROW, _HEAD = 236, 17, 34
 _COLOURS = {OURS: "#1b7f4b", LIMIT: "#c9c9c9"}
 _OTHER = "#6f8fb5"
 

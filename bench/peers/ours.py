@@ -73,7 +73,7 @@ def _direct(peer: Peer) -> Peer:
     """Return the same Gunicorn, asked directly: what its worker gives without the proxy."""
     return Peer(
         f"{peer.name}-direct",
-        f"{peer.title}, without the proxy",
+        f"{peer.title}, no proxy",
         LIMIT,
         "this repository",
         "the same Gunicorn, asked on its own port; clients keep connections alive",
