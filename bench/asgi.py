@@ -1,0 +1,61 @@
+"""The application for ASGI servers, on Starlette: the same answers as `bench/app.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from bench.app import BULK, HELLO, ITEM, PAGE, STATIC, WAIT_SECONDS
+
+
+async def _json(_: Request) -> Response:
+    return JSONResponse(ITEM)
+
+
+async def _wait(_: Request) -> Response:
+    await asyncio.sleep(WAIT_SECONDS)
+    return JSONResponse(ITEM)
+
+
+async def _large(_: Request) -> Response:
+    return Response(json.dumps(PAGE), media_type="application/json")
+
+
+async def _bulk(_: Request) -> Response:
+    return Response(BULK, media_type="application/octet-stream")
+
+
+async def _upload(request: Request) -> Response:
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+    return JSONResponse({"size": size})
+
+
+starlette = Starlette(
+    routes=[
+        Route("/json", _json),
+        Route("/wait", _wait),
+        Route("/large", _large),
+        Route("/bulk", _bulk),
+        Route("/upload", _upload, methods=["POST"]),
+        Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
+    ]
+)
+
+
+async def asgi(scope: Any, receive: Any, send: Any) -> None:
+    """Serve one ASGI connection."""
+    if scope["type"] == "http" and scope["path"] == "/hello":
+        headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(HELLO))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": HELLO})
+        return
+    await starlette(scope, receive, send)
