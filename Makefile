@@ -74,6 +74,7 @@ base-images: ## pull the base images, or build stand-ins where the registry cann
 	@scripts/base-images
 
 bench: ## side-by-side benchmarks (ARGS=... is handed on)
+	@scripts/test-deps bench
 	$(RUN) --group bench python -m bench $(ARGS)
 
 rollout: ## replace the running application without losing a request (ARGS=... is handed on)
