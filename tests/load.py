@@ -18,12 +18,12 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 _TIMEOUT = 20
 
@@ -123,7 +123,8 @@ def websocket(url: str) -> Iterator[Running]:
         yield running
 
 
-Client = Callable[[], Iterable[str]]
+# One exchange or, for a connection that stays, one session: yields its outcomes.
+Client = Callable[[], Generator[str, None, None]]
 
 
 @contextlib.contextmanager
@@ -133,8 +134,11 @@ def _repeating(clients: list[Client], good: tuple[str, ...] = ("200",)) -> Itera
 
     def work(client: Client) -> None:
         while not stop.is_set():
-            for outcome in client():
-                running.result.outcomes[outcome] += 1
+            with contextlib.closing(client()) as outcomes:
+                for outcome in outcomes:
+                    running.result.outcomes[outcome] += 1
+                    if stop.is_set():
+                        break
 
     threads = [threading.Thread(target=work, args=(client,)) for client in clients]
     for thread in threads:
@@ -152,7 +156,7 @@ class _Requests:
         self._target = urlsplit(url)
         self._connection: http.client.HTTPConnection | None = None
 
-    def __call__(self) -> Iterable[str]:
+    def __call__(self) -> Generator[str, None, None]:
         connection = self._connection or http.client.HTTPConnection(self._target.netloc, timeout=_TIMEOUT)
         self._connection = connection
         try:
@@ -174,7 +178,7 @@ class _Uploads:
         self._chunk = b"x" * (size // chunks)
         self._chunks = chunks
 
-    def __call__(self) -> Iterable[str]:
+    def __call__(self) -> Generator[str, None, None]:
         connection = http.client.HTTPConnection(self._target.netloc, timeout=_TIMEOUT)
         try:
             length = {"Content-Length": str(len(self._chunk) * self._chunks)}
@@ -198,22 +202,19 @@ class _Uploads:
 class _WebSocket:
     def __init__(self, url: str) -> None:
         self._url = url.replace("http", "ws", 1)
-        self._socket: ClientConnection | None = None
 
-    def __call__(self) -> Iterable[str]:
+    def __call__(self) -> Generator[str, None, None]:
         try:
-            if self._socket is None:
-                self._socket = connect(self._url, open_timeout=_TIMEOUT, compression=None, ping_interval=None)
+            with connect(self._url, open_timeout=_TIMEOUT, compression=None, ping_interval=None) as connection:
                 yield "connected"
-            self._socket.send("hello")
-            self._socket.recv(timeout=_TIMEOUT)
-            yield "message"
-            time.sleep(0.1)
+                while True:
+                    connection.send("hello")
+                    connection.recv(timeout=_TIMEOUT)
+                    yield "message"
+                    time.sleep(0.1)
         except ConnectionClosed as error:
-            self._socket = None
             yield f"closed {error.rcvd.code if error.rcvd else 1006}"
         except (OSError, InvalidHandshake) as error:
-            self._socket = None
             yield type(error).__name__
             time.sleep(0.1)
 

@@ -24,7 +24,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 def main(arguments: Sequence[str]) -> int:
     """Run one rollout; return the exit code."""
     given = _parser().parse_args(arguments)
-    options = Options(given.source, given.timeout, given.force, given.dry_run)
+    options = Options(given.source, given.timeout, given.dry_run)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -52,7 +52,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(source="build")
     parser.add_argument("--dry-run", action="store_true", help="print the steps and change nothing")
-    parser.add_argument("--force", action="store_true", help="replace the containers although nothing has changed")
     parser.add_argument(
         "--timeout", type=float, default=180, metavar="SECONDS", help="to become healthy in (default: %(default)s)"
     )

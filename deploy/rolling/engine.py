@@ -48,18 +48,17 @@ class Container:
 
     @property
     def version(self) -> tuple[str, str]:
-        """What Compose itself compares to tell whether a container is up to date: image and configuration."""
+        """Image and configuration: containers that have both in common are alike."""
         return self.image, self.config_hash
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service as the Compose file has it now: name of its image, hash of its configuration."""
+    """A service as the Compose file has it now. ``image`` is the name of its image, tag included."""
 
     project: str
     name: str
     image: str
-    config_hash: str
 
 
 class Engine:
@@ -79,8 +78,7 @@ class Engine:
         if name not in config["services"]:
             raise EngineError(f"the Compose file has no service {name}")
         image = config["services"][name].get("image") or f"{config['name']}-{name}"
-        digest = self._output("compose", "config", "--hash", name).split()[-1]
-        return Service(config["name"], name, image if ":" in image.rpartition("/")[2] else f"{image}:latest", digest)
+        return Service(config["name"], name, image if ":" in image.rpartition("/")[2] else f"{image}:latest")
 
     def containers(self, service: Service) -> list[Container]:
         """Return the service's containers, whatever their state, oldest first."""

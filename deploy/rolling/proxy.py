@@ -46,8 +46,8 @@ class Proxy:
     def release(self, containers: Sequence[Container]) -> None:
         """Follow ``NGINX_UPSTREAM`` again, so that later scaling is seen.
 
-        In two reloads: a name that a new configuration brings has no address until it has been resolved, and then
-        requests fail; a name that the former configuration had keeps its addresses.
+        In two reloads: a name that a new configuration brings has no address until DNS has answered; a name that the
+        former configuration had keeps its addresses.
         """
         self._upstream(*map(self.address, containers), self.default, wait=False)
         self._upstream("--default", wait=False)

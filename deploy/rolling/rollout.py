@@ -31,7 +31,6 @@ class Options:
 
     source: str = "build"
     timeout: float = 180
-    force: bool = False
     dry_run: bool = False
 
 
@@ -61,11 +60,6 @@ class Rollout:
         self._clear(generations)
         before = old[-1].image
         self._take_image()
-        # The configuration may have changed as well; both together are a version.
-        wanted = (self._engine.image_id(self._service.image), self._service.config_hash)
-        if not self._options.force and all(container.version == wanted for container in old):
-            self._progress.note("what runs is this version already; --force replaces it all the same")
-            return
         try:
             new = self._bring_up(old)
         except BaseException as error:

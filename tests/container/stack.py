@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,9 @@ _BUILD_SECONDS = 300
 class Stack:
     """The copy, its project and what can be done with it."""
 
-    def __init__(self, folder: Path, project: str, app: Path = LOAD_APP, **settings: str) -> None:
+    def __init__(
+        self, folder: Path, project: str, settings: Mapping[str, str] | None = None, app: Path = LOAD_APP
+    ) -> None:
         self.folder = folder
         self.project = project
         self.port = free_port()
@@ -37,7 +39,7 @@ class Stack:
             "NGINX_SERVER_NAMES": "any",
             "NGINX_SHUTDOWN_TIMEOUT": "10s",
             "WEB_CONCURRENCY": "1",
-            **settings,
+            **(settings or {}),
         }
         (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         # Nginx's image has the project's name as well: parallel tests must not share a tag.
@@ -122,9 +124,11 @@ class Stack:
 
 
 @contextmanager
-def stack(folder: Path, project: str, replicas: int = 1, app: Path = LOAD_APP, **settings: str) -> Iterator[Stack]:
+def stack(
+    folder: Path, project: str, replicas: int = 1, settings: Mapping[str, str] | None = None, app: Path = LOAD_APP
+) -> Iterator[Stack]:
     """Run a stack that is healthy when the block begins and gone when it has ended."""
-    running = Stack(folder, project, app, **settings)
+    running = Stack(folder, project, settings, app)
     try:
         running.up(replicas)
         yield running

@@ -70,7 +70,7 @@ def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int) ->
 
 
 def test_the_version_before_comes_back_with_one_command(tmp_path: Path) -> None:
-    with stack(tmp_path / "site", project(), **QUICK) as site:
+    with stack(tmp_path / "site", project(), settings=QUICK) as site:
         assert "there is no" in site.rollout("--back", expect=1)
         site.set_version("two")
         site.rollout()
@@ -79,12 +79,11 @@ def test_the_version_before_comes_back_with_one_command(tmp_path: Path) -> None:
         assert running.result.failed == 0, running.result
         assert answers(site) == "one"
         assert Compose(site).leaves_alone()
-        assert "already" in site.rollout("--no-build")
         assert follows_dns(site)
 
 
 def test_whatever_fails_the_old_version_goes_on_serving(tmp_path: Path) -> None:
-    with stack(tmp_path / "site", project(), **QUICK) as site, load(site.url, rate=50, post=True) as running:
+    with stack(tmp_path / "site", project(), settings=QUICK) as site, load(site.url, rate=50, post=True) as running:
         before = site.containers()
 
         site.set_version("two")
@@ -121,7 +120,7 @@ def test_whatever_fails_the_old_version_goes_on_serving(tmp_path: Path) -> None:
 
 
 def test_an_nginx_that_refuses_changes_nothing(tmp_path: Path) -> None:
-    site = Stack(tmp_path / "site", project(), **QUICK)
+    site = Stack(tmp_path / "site", project(), settings=QUICK)
     mount = "      - ./nginx/server.d:/opt/greendock/nginx/server.d:ro\n"
     site.edit("docker-compose.yml", lambda text: text.replace("    volumes:\n", f"    volumes:\n{mount}"))
     try:
@@ -139,11 +138,11 @@ def test_an_nginx_that_refuses_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_the_next_run_finishes_what_a_killed_one_began(tmp_path: Path) -> None:
-    with stack(tmp_path / "site", project(), **QUICK) as site, load(site.url, rate=50, post=True) as running:
+    with stack(tmp_path / "site", project(), settings=QUICK) as site, load(site.url, rate=50, post=True) as running:
         for number, (step, what, version) in enumerate(
             [
                 ("wait until healthy", "undo", "one"),
-                ("point Nginx at the new ones", "(undo|finish)", "(one|two1)"),
+                ("point Nginx at the new ones", "(undo|finish)", "two0|two1"),
                 ("let the old ones drain", "finish", "two2"),
             ]
         ):
