@@ -19,16 +19,22 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """``/slow`` takes 2 s, ``/ws`` is the WebSocket; anything else answers version, container and size of the body."""
+    """``/slow`` takes 2 s, ``/ws`` is the WebSocket, ``/setting`` tells a secret; anything else answers version, container and size of the body."""
     if environ["PATH_INFO"] == "/ws":
         _echo(environ)
         raise StopIteration  # Gunicorn then closes the connection without a response of its own
     if environ["PATH_INFO"] == "/slow":
         time.sleep(2)
+    if environ["PATH_INFO"] == "/setting":
+        return _answer(start_response, os.environ.get("DATABASE_URL", ""))
     size = 0
     while chunk := environ["wsgi.input"].read(65536):
         size += len(chunk)
-    body = f"{VERSION} {socket.gethostname()} {size}\n".encode()
+    return _answer(start_response, f"{VERSION} {socket.gethostname()} {size}")
+
+
+def _answer(start_response: Callable[..., Any], text: str) -> Iterable[bytes]:
+    body = f"{text}\n".encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
 
