@@ -1,6 +1,6 @@
 """A swarm of two engines on this machine, each in a container of its own, with the project's own stack file.
 
-The engine that the tests themselves use joins nothing. The kernel here need not have IPVS: the stack file does not use it.
+The engine that the tests themselves use joins nothing. The stack file uses no IPVS, which not every kernel has.
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ class Swarm:
     def deploy(self, version: str, settings: str = "") -> str:
         """Deploy the stack with the application's image of this tag; return once that has succeeded or failed."""
         _docker("cp", str(ROOT / "deploy/swarm"), f"{self.nodes[0]}:/")
-        names = f"GREENDOCK_IMAGE={self.images.project} GREENDOCK_NGINX_IMAGE={self.images.project}-nginx"
+        image = self.images.project
+        names = f"GREENDOCK_IMAGE={image} GREENDOCK_TAG={version} GREENDOCK_NGINX_IMAGE={image}-nginx UPDATE_MONITOR=2s"
         return self.manage(
-            f"cd /swarm && printf '{settings}' >app.env && env {names} GREENDOCK_TAG={version} GREENDOCK_NGINX_TAG=latest"
+            f"cd /swarm && printf '{settings}' >app.env && env {names}"
             f" docker stack deploy --detach=false --resolve-image never -c stack.yml -c secrets.yml {_STACK} 2>&1"
         )
 

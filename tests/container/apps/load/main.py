@@ -19,7 +19,10 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """``/slow`` takes 2 s, ``/ws`` is the WebSocket, ``/setting`` tells a secret; anything else answers version, container and size of the body."""
+    """``/slow`` takes 2 s, ``/ws`` is the WebSocket, ``/setting`` tells a secret.
+
+    Anything else answers version, container and size of the body.
+    """
     if environ["PATH_INFO"] == "/ws":
         _echo(environ)
         raise StopIteration  # Gunicorn then closes the connection without a response of its own
