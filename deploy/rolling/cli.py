@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.rolling.engine import Engine, EngineError
+from deploy.rolling.nginx import NginxRollout
 from deploy.rolling.progress import Progress
 from deploy.rolling.rollout import Options, Rollout, RolloutError
 
@@ -23,13 +24,17 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 def main(arguments: Sequence[str]) -> int:
     """Run one rollout; return the exit code."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.nginx and given.source == "previous":
+        parser.error("--back is for the application; for Nginx, build the former version again")
     options = Options(given.source, given.timeout, given.dry_run)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         with _locked(PROJECT) as lock:
-            Rollout(Engine(PROJECT, lock), Progress(), options).run()
+            kind = NginxRollout if given.nginx else Rollout
+            kind(Engine(PROJECT, lock), Progress(), options).run()
     except (EngineError, RolloutError) as error:
         print(f"rollout: {error}", file=sys.stderr)
         return 1
@@ -51,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "--no-build", dest="source", action="store_const", const="present", help="take the image as it is, e.g. pulled"
     )
     parser.set_defaults(source="build")
+    parser.add_argument("--nginx", action="store_true", help="roll out Nginx instead of the application")
     parser.add_argument("--dry-run", action="store_true", help="print the steps and change nothing")
     parser.add_argument(
         "--timeout", type=float, default=180, metavar="SECONDS", help="to become healthy in (default: %(default)s)"

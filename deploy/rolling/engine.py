@@ -102,13 +102,21 @@ class Engine:
         self._show("compose", "build", service.name)
 
     def start_beside(self, service: Service, total: int) -> None:
-        """Start containers of the current version until there are ``total``; those there are left as they are."""
-        self._output("compose", "up", "--detach", "--no-deps", "--no-recreate", "--no-build",
+        """Start containers of the current version until there are ``total``; those there are left as they are.
+
+        Not with ``--no-deps``: Compose would leave the dependencies out of the hash that it compares later.
+        """
+        self._output("compose", "up", "--detach", "--no-recreate", "--no-build",
                      "--scale", f"{service.name}={total}", service.name)  # fmt: skip
 
-    def recreate(self, service: Service) -> None:
-        """Replace the service's containers as Compose does it: the old one is stopped first."""
-        self._output("compose", "up", "--detach", "--no-deps", "--no-build", service.name)
+    def create_beside(self, service: Service, totals: Mapping[str, int]) -> None:
+        """Create containers of the current version, without starting them, until there are ``totals`` by service."""
+        scale = [word for name, total in totals.items() for word in ("--scale", f"{name}={total}")]
+        self._output("compose", "up", "--no-start", "--no-recreate", "--no-build", *scale, service.name)
+
+    def start(self, container: Container) -> None:
+        """Start a container that is there."""
+        self._output("start", container.id)
 
     def try_in(self, service: Service, *command: str) -> None:
         """Run ``command`` in a container of the current version that is removed afterwards; its output is shown."""
