@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,8 +28,6 @@ def main(arguments: Sequence[str]) -> int:
     if given.nginx and given.source == "previous":
         parser.error("--back is for the application; for Nginx, build the former version again")
     options = Options(given.source, given.timeout, given.dry_run)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
     try:
         with _locked(PROJECT) as lock:
             kind = NginxRollout if given.nginx else Rollout

@@ -119,20 +119,37 @@ def test_whatever_fails_the_old_version_goes_on_serving(tmp_path: Path) -> None:
     assert running.result.failed == 0, running.result
 
 
-def test_an_nginx_that_refuses_changes_nothing(tmp_path: Path) -> None:
-    site = Stack(tmp_path / "site", project(), settings=QUICK)
+def test_nginx_itself_is_reloaded_without_loss_and_replaced_only_by_one_that_works(tmp_path: Path) -> None:
+    site = Stack(tmp_path / "site", project(), QUICK)
     mount = "      - ./nginx/server.d:/opt/greendock/nginx/server.d:ro\n"
     site.edit("docker-compose.yml", lambda text: text.replace("    volumes:\n", f"    volumes:\n{mount}"))
+    mine = site.folder / "nginx/server.d/mine.conf"
     try:
-        site.up()
-        before = site.containers()
-        (site.folder / "nginx/server.d/mine.conf").write_text("nonsense on;\n")
-        site.set_version("two")
-        output = site.rollout(expect=1)
-        assert "nginx -t refused" in last_line(output), output
-        assert "the old version serves" in last_line(output)
-        assert site.containers() == before
+        site.up(replicas=2)
+        apps, proxies = site.containers(), site.containers("nginx")
+
+        with load(site.url, rate=100) as reading, load(site.url, rate=100, post=True) as writing:
+            mine.write_text("location = /mine { return 200 mine; }\n")
+            site.rollout("--nginx", "--no-build")
+            assert site.get("/mine") == "mine"
+
+            mine.write_text("nonsense on;\n")
+            assert "nginx -t refused" in site.rollout("--nginx", "--no-build", expect=1)
+            site.set_version("two")
+            output = site.rollout(expect=1)
+            assert "nginx -t refused" in last_line(output)
+            assert "the old version serves" in last_line(output)
+        assert not reading.result.failed + writing.result.failed, (reading.result, writing.result)
+        assert (site.containers(), site.containers("nginx")) == (apps, proxies)
         assert answers(site) == "one"
+
+        mine.unlink()
+        site.edit("nginx/errors/error.html", lambda text: text + "<!-- two -->\n")
+        site.rollout("--nginx")
+        assert site.containers() == apps
+        assert not set(site.containers("nginx")) & set(proxies)
+        assert answers(site) == "one"
+        assert Compose(site).leaves_alone(2)
     finally:
         site.down()
 
