@@ -21,10 +21,10 @@ def test_a_swarm_updates_rolls_back_and_survives_the_loss_of_a_machine(tmp_path:
 
         with load(cluster.url(), rate=100) as reading, load(cluster.url(1), rate=100, post=True) as writing:
             cluster.deploy("two", "WEB_CONCURRENCY=1\\nGREENDOCK_DRAIN_SECONDS=1\\n")
-            assert cluster.update_state() == "completed"
+            wait_for(lambda: cluster.update_state() == "completed", "the update is complete", 60)
             assert cluster.get("/").startswith("two ")
             cluster.deploy("broken", "WEB_CONCURRENCY=1\\nGREENDOCK_DRAIN_SECONDS=1\\n")
-            assert cluster.update_state() == "rollback_completed"
+            wait_for(lambda: cluster.update_state() == "rollback_completed", "the broken version is rolled back", 60)
             assert cluster.get("/", node=1).startswith("two ")
         assert reading.result.failed == 0, reading.result
         assert writing.result.failed == 0, writing.result
