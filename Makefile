@@ -33,9 +33,9 @@ test: test-unit test-process test-container ## all tests in turn
 test-unit: ## no processes
 	$(PYTEST) tests/unit
 
-test-process: ## real Gunicorn and real Nginx, as processes
+test-process: ## real Gunicorn, real Nginx, a real browser, as processes
 	@scripts/local-nginx >/dev/null
-	$(PYTEST) tests/process
+	$(PYTEST) tests/process tests/browser
 
 test-container: engine base-images ## the real stack in containers
 	GREENDOCK_REQUIRE_ENGINE=1 $(PYTEST) tests/container

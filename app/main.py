@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import socket
@@ -14,17 +13,17 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, render_template, request, url_for
 
-READINESS_FILE = Path(os.environ.get("GREENDOCK_READINESS_FILE") or "/run/greendock/ready")
+from greendock import healthcheck
+
+READINESS_FILE = os.environ.get("GREENDOCK_READINESS_FILE") or healthcheck.DEFAULT_FILE
 
 app = Flask(__name__)
 
 
 def ready_for() -> float | None:
     """Return the seconds since this server became ready, or ``None`` when there is no readiness file."""
-    try:
-        return max(0.0, time.time() - float(json.loads(READINESS_FILE.read_text())["since"]))
-    except (OSError, ValueError, KeyError):
-        return None
+    state = healthcheck.load(READINESS_FILE)
+    return max(0.0, time.time() - float(state["since"])) if state else None
 
 
 def status() -> dict[str, Any]:

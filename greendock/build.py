@@ -19,6 +19,7 @@ from greendock.hooks import Hook
 from greendock.limits import Limits, read_limits
 from greendock.plugins import Enabled
 from greendock.problems import ConfigurationError, Problem
+from greendock.schema import Variable
 from greendock.settings import Setting
 from greendock.workers import count_workers
 
@@ -63,7 +64,7 @@ def build(
     names = variables.APP["GREENDOCK_PLUGINS"].read(values, problems) or []
     enabled = plugins.enable(names, _source(values, "GREENDOCK_PLUGINS"), problems)
     known |= {variable.name: variable for variable in plugins.plugin_variables(enabled)}
-    problems += schema.unknown_names(values, known, schema.PREFIXES)
+    problems += _unknown_names(values, known)
     problems += _command_arguments(values)
     options = {name: variable.read(values, problems) for name, variable in variables.APP.items()}
     plugins.configure(enabled, values, problems)
@@ -101,9 +102,11 @@ def build(
     wired = wiring.wire(own, enabled, result, given, options, problems)
 
     # 6. What is fine one by one and wrong together.
-    if not problems:
-        defaults = {name: setting.default for name, setting in gunicorn_config.make_settings().items()}
-        problems += consistency.contradictions(result, together, defaults)
+    defaults = {name: setting.default for name, setting in gunicorn_config.make_settings().items()}
+    wrong = {problem.variable for problem in problems}
+    for contradiction in consistency.contradictions(result, together, defaults):
+        if not any(name in str(contradiction) for name in wrong):  # else it may be about a default in its place
+            problems.append(contradiction)
     if problems:
         raise ConfigurationError(problems)
     return Built(result, options, values, wired, enabled)
@@ -131,6 +134,12 @@ def _check_overrides(overrides: Mapping[str, Any], problems: list[Problem]) -> d
         except Exception as error:  # each of Gunicorn's validators raises its own
             problems.append(Problem(name, str(value), "options", str(error)))
     return accepted
+
+
+def _unknown_names(values: Mapping[str, Value], known: dict[str, Variable]) -> list[Problem]:
+    """Judge names; a plugin that is installed and not in use is only loaded to see whether a name is its own."""
+    unknown = schema.unknown_names(values, known, schema.PREFIXES)
+    return unknown and schema.unknown_names(values, known | plugins.installed_variables(), schema.PREFIXES)
 
 
 def _source(values: Mapping[str, Value], name: str) -> str:

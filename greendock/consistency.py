@@ -11,6 +11,7 @@ from greendock.settings import DEFAULTS, TEMPLATE, Setting
 
 # Worker classes that run requests on ``threads``; the others have one thread, an event loop or greenlets.
 _ONE_THREAD = frozenset({"sync", "gevent", "gevent_wsgi", "gevent_pywsgi", "eventlet", "tornado", "asgi"})
+_ONE_THREAD_CLASSES = frozenset({"SyncWorker", "ASGIWorker", "GeventWorker", "TornadoWorker"})
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,12 @@ def drop_idle_defaults(settings: dict[str, Setting]) -> None:
 
 
 def _ignores_threads(settings: Mapping[str, Setting]) -> bool:
-    return str(settings["worker_class"].value) in _ONE_THREAD if "worker_class" in settings else True
+    if "worker_class" not in settings:
+        return True
+    chosen = settings["worker_class"].value
+    # A plugin's class: by name, because importing Gunicorn's ASGI or gevent worker to compare has effects of its own.
+    bases = {base.__name__ for base in chosen.__mro__} if isinstance(chosen, type) else set()
+    return str(chosen) in _ONE_THREAD or not bases.isdisjoint(_ONE_THREAD_CLASSES)
 
 
 def contradictions(

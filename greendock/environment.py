@@ -6,7 +6,7 @@ Precedence, lowest first: ``.env``, process environment. An empty value counts a
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +102,23 @@ def export(
     _exported.update(wanted)
 
 
-def iter_prefixed(values: Mapping[str, Value], prefix: str) -> Iterator[tuple[str, Value]]:
-    """Yield the names that start with ``prefix``, sorted, with their values."""
-    return ((name, value) for name, value in sorted(values.items()) if name.startswith(prefix))
+@dataclass(frozen=True)
+class Snapshot:
+    """The process environment at one moment, and which of its names were exported."""
+
+    environ: Mapping[str, str]
+    exported: frozenset[str]
+
+
+def snapshot() -> Snapshot:
+    """Remember the process environment, to be able to go back to it."""
+    return Snapshot(dict(os.environ), frozenset(_exported))
+
+
+def restore(before: Snapshot) -> None:
+    """Go back to a remembered process environment."""
+    for name in os.environ.keys() - before.environ.keys():
+        del os.environ[name]
+    os.environ.update(before.environ)
+    _exported.clear()
+    _exported.update(before.exported)

@@ -3,19 +3,21 @@
 Standard library only, nothing of this package imported: ``python -I -S healthcheck.py`` takes a few milliseconds
 and no worker. Usage: ``healthcheck.py [--json] [--heal] [READINESS_FILE]``. Exit status 0 when ready, else 1.
 
-The file (written by ``greendock.readiness``) is JSON: the master's pid and start time, the workers wanted, the
-state. Beside it, ``READINESS_FILE.workers/`` holds one empty file for each worker that booted, named
-``MASTER.WORKER.START_TIME``. A process counts as alive only when its start time fits too: pids are used again.
+The file (written by ``greendock.readiness``) has a line ``name=value`` for each fact: the master's pid and start time,
+the workers wanted, the state. It is not JSON because importing ``json`` costs more than all of this. Beside it,
+``READINESS_FILE.workers/`` holds one empty file for each worker that booted, named ``MASTER.WORKER.START_TIME``. A
+process counts as alive only when its start time fits too: pids are used again.
 """
 
-import json
 import os
-import signal
 import sys
 import time
 
 DEFAULT_FILE = "/run/greendock/ready"
 PROBE_SECONDS = 3.0
+# The module ``signal`` is not imported for the same reason; these numbers are the same on every Linux.
+_SIGKILL, _SIGTERM = 9, 15
+_NAMES = {_SIGKILL: "SIGKILL", _SIGTERM: "SIGTERM"}
 # What may be ended as the container's first process; on a host, pid 1 is somebody else's.
 _CONTAINER_INITS = ("tini", "docker-init", "dumb-init", "catatonit", "gunicorn", "python", "python3")
 
@@ -38,20 +40,26 @@ def alive(pid: int, started: int) -> bool:
     return started > 0 and start_time(pid) == started
 
 
-def load(path: str) -> "dict[str, object] | None":
-    """Return the readiness file's content, or ``None``. After a failed USR2 the older master's copy counts."""
+def parse(text: str) -> "dict[str, str] | None":
+    """Return the facts of a readiness file, or ``None`` for anything else."""
+    state = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    numbers = (state.get(name, "") for name in ("pid", "started", "workers", "minimum"))
+    return state if "state" in state and all(number.isdigit() for number in numbers) else None
+
+
+def load(path: str) -> "dict[str, str] | None":
+    """Return the readiness file's facts, or ``None``. After a failed USR2 the older master's copy counts."""
     found = None
     for name in (path, path + ".previous"):
         try:
             with open(name, encoding="utf-8") as file:
-                state = json.load(file)
-            pid, started = state["pid"], state["started"]
-        except (OSError, ValueError, KeyError, TypeError):
+                state = parse(file.read())
+        except (OSError, ValueError):
             continue
-        if not isinstance(pid, int) or not isinstance(started, int):
+        if state is None:
             continue
-        if alive(pid, started):
-            return dict(state)
+        if alive(int(state["pid"]), int(state["started"])):
+            return state
         found = found or state
     return found
 
@@ -75,11 +83,11 @@ def check(path: str) -> "dict[str, object]":
     state = load(path)
     if state is None:
         return _verdict("starting", f"no readiness file at {path}")
-    pid, started = int(str(state["pid"])), int(str(state["started"]))
-    if not alive(pid, started):
+    pid = int(state["pid"])
+    if not alive(pid, int(state["started"])):
         return _verdict("dead", f"master {pid} is gone", master=pid)
-    workers, wanted, minimum = booted(path, pid), int(str(state["workers"])), int(str(state["minimum"]))
-    counts = {"master": pid, "workers": wanted, "booted": len(workers), "since": state["since"]}
+    workers, wanted, minimum = booted(path, pid), int(state["workers"]), int(state["minimum"])
+    counts = {"master": pid, "workers": wanted, "booted": len(workers), "since": float(state.get("since", 0))}
     if state["state"] == "draining":
         return _verdict("draining", f"master {pid} is stopping, {len(workers)} workers left", **counts)
     if len(workers) < minimum:
@@ -95,31 +103,24 @@ def _verdict(state: str, reason: str, **details: object) -> "dict[str, object]":
     return {"ready": state == "ready", "state": state, "reason": f"{state}: {reason}", **details}
 
 
-def _probe(state: "dict[str, object]") -> "str | None":
+def _probe(state: "dict[str, str]") -> "str | None":
     """Ask Gunicorn for the health path, when one is set; return what is wrong with the answer."""
-    target = state.get("health_path")
-    if not target:
+    target, address = state.get("health_path", ""), state.get("address", "")
+    if not target or not address:
         return None
     import socket
 
-    kind, address = _address(state["probe_address"])
+    host, _, port = address.rpartition(":")
     try:
-        with socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET) as client:
+        with socket.socket(socket.AF_INET if port.isdigit() else socket.AF_UNIX) as client:
             client.settimeout(PROBE_SECONDS)
-            client.connect(address)  # type: ignore[arg-type]
+            client.connect((host, int(port)) if port.isdigit() else address)
             client.sendall(f"GET {target} HTTP/1.0\r\nHost: localhost\r\nUser-Agent: healthcheck\r\n\r\n".encode())
             answer = client.recv(64).split(b" ", 2)
     except OSError as error:
         return f"GET {target}: {error}"
     status = answer[1][:3].decode("ascii", "replace") if len(answer) > 1 else "no status"
     return None if status[:1] in ("2", "3") else f"GET {target} answered {status}"
-
-
-def _address(given: object) -> "tuple[str, object]":
-    """Return the kind of address and what ``socket.connect`` takes, from what JSON made of them."""
-    if not isinstance(given, list) or len(given) != 2:
-        return "", None
-    return given[0], tuple(given[1]) if isinstance(given[1], list) else given[1]
 
 
 def heal(path: str, verdict: "dict[str, object]") -> "str | None":
@@ -134,16 +135,16 @@ def heal(path: str, verdict: "dict[str, object]") -> "str | None":
         _unlink(marker + ".told")
         return None
     state = load(path) or {}
-    after = int(str(state.get("restart_after", os.environ.get("GREENDOCK_RESTART_AFTER") or 120)))
+    after = int(state.get("restart_after") or os.environ.get("GREENDOCK_RESTART_AFTER") or 120)
     if after == 0 or _age(marker) < after:
         return None
-    pid = int(str(state.get("pid", 0)))
+    pid = int(state.get("pid", "0"))
     told = os.path.exists(marker + ".told")
     if not told:
         _age(marker + ".told")
-        return _signal(pid, signal.SIGTERM, after)
-    if _age(marker + ".told") >= int(str(state.get("stop_grace", 75))):
-        return _signal(pid, signal.SIGKILL, after)
+        return _signal(pid, _SIGTERM, after)
+    if _age(marker + ".told") >= int(state.get("stop_grace", "75")):
+        return _signal(pid, _SIGKILL, after)
     return None
 
 
@@ -169,7 +170,7 @@ def _unlink(name: str) -> None:
         pass
 
 
-def _signal(pid: int, number: signal.Signals, after: int) -> "str | None":
+def _signal(pid: int, number: int, after: int) -> "str | None":
     if not pid:
         with open("/proc/1/comm", encoding="utf-8") as file:
             if file.read().strip() not in _CONTAINER_INITS:
@@ -179,7 +180,7 @@ def _signal(pid: int, number: signal.Signals, after: int) -> "str | None":
         os.kill(pid, number)
     except OSError as error:
         return f"process {pid} cannot be ended: {error}"
-    return f"not ready for {after} s: sent {number.name} to process {pid}"
+    return f"not ready for {after} s: sent {_NAMES[number]} to process {pid}"
 
 
 def main(arguments: "list[str]") -> int:
@@ -191,7 +192,12 @@ def main(arguments: "list[str]") -> int:
         done = heal(path, verdict)
         if done:
             verdict["reason"] = f"{verdict['reason']}; {done}"
-    print(json.dumps(verdict) if "--json" in arguments else verdict["reason"])
+    if "--json" in arguments:
+        import json
+
+        print(json.dumps(verdict))
+    else:
+        print(verdict["reason"])
     return 0 if verdict["ready"] else 1
 
 

@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,10 @@ HookFunction = Callable[..., Any]
 
 # Told of each failure, with the event's name; metrics plugins append to it.
 on_failure: list[Callable[[str], None]] = []
+
+
+class HookError(Exception):
+    """A hook that refuses the request has failed; its exception is the cause."""
 
 
 @dataclass(frozen=True)
@@ -118,16 +123,21 @@ def adapt(call: HookFunction, event: Event) -> HookFunction:
 def chain(event: Event, steps: Iterable[Hook], options: Options) -> HookFunction:
     """Return a callable that runs ``steps`` in turn under the event's policy, with the event's exact arity."""
     on_error = policy(event, options.fail_fast)
+    # In the master, sys.exit() means "give up the start" and nothing later. In a worker, a signal's handler may exit
+    # in the middle of a hook.
+    failures = Exception if event.fail_fast or event.process == "worker" else (Exception, SystemExit)
     calls = tuple((step, step.call) for step in steps)
     slow = options.slow or float("inf")
     clock = time.monotonic
 
     def run(*arguments: Any) -> None:
+        passing = sys.exception()  # worker_exit and post_request may run while an exception passes through Gunicorn
         for step, call in calls:
             started = clock()
             try:
                 call(*arguments)
-            except Exception as error:
+            except failures as error:
+                _cut_context(error, passing)
                 _failed(event, step, arguments, error, on_error, options)
             if clock() - started > slow:
                 _log(arguments).warning("Slow hook: %s hook %s took %.3f s", event.name, step.name, clock() - started)
@@ -138,16 +148,24 @@ def chain(event: Event, steps: Iterable[Hook], options: Options) -> HookFunction
     return run
 
 
+def _cut_context(error: BaseException, passing: BaseException | None) -> None:
+    """Leave an exception out of the traceback that is none of the hook's doing."""
+    while error.__context__ is not None and error.__context__ is not passing:
+        error = error.__context__
+    error.__context__ = None
+
+
 def _failed(
-    event: Event, step: Hook, arguments: tuple[Any, ...], error: Exception, on_error: Policy, options: Options
+    event: Event, step: Hook, arguments: tuple[Any, ...], error: BaseException, on_error: Policy, options: Options
 ) -> None:
     for listener in on_failure:
-        listener(event.name)
-    if on_error == "refuse":
-        # Gunicorn logs the exception with its traceback when it answers 500; the note says whose fault it was.
-        error.add_note(f"Hook failed: {event.name} hook {step.name}")
-        raise error
+        with suppress(Exception):
+            listener(event.name)
     worker = next((f" (worker {a.pid})" for a in arguments if getattr(a, "age", None)), "")
+    if on_error == "refuse":
+        # Gunicorn logs it, with what caused it, and answers 500. An OSError or a StopIteration it would take for the
+        # client's going away: no answer, no log.
+        raise HookError(f"Hook failed: {event.name} hook {step.name}{worker}") from error
     stops = on_error == "stop"
     ending = "; giving up the start" if stops else ""
     log = _log(arguments)

@@ -16,15 +16,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from gunicorn.errors import HaltServer
+
+from greendock import environment
 from greendock.readiness import Readiness
 
 # Looked up by name on the Arbiter instance, or read from it.
 SEAMS = (
     *("handle_term", "handle_int", "handle_quit", "handle_hup", "manage_workers", "reload"),
     *("SIG_QUEUE", "WORKERS", "worker_age", "kill_worker", "setup"),
+    *("reap_workers", "WORKER_BOOT_ERROR", "APP_LOAD_ERROR"),
 )
 _STOPPING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+# What a reload changes on the server before it is known whether the reload succeeds.
+_CONFIGURED = ("cfg", "worker_class", "address", "timeout", "proc_name")
 _POLL_SECONDS = 0.05
+_RESPAWN_SECONDS = 0.5
+_NEVER = -1  # no exit status; None would fit a worker that a signal has ended
 
 
 class ReloadError(Exception):
@@ -45,6 +53,7 @@ class Lifecycle:
         server.handle_int = functools.partial(self._quit, server, "handle_int")
         server.handle_quit = functools.partial(self._quit, server, "handle_quit")
         server.handle_hup = functools.partial(self._reload, server)
+        server.reap_workers = functools.partial(self._reap, server)
 
     def start_boot_deadline(self, _server: Any, _worker: Any) -> None:
         """``post_fork``: Gunicorn never times out a worker that hangs while it imports the application.
@@ -58,6 +67,29 @@ class Lifecycle:
         """``post_worker_init``, last: the worker has booted."""
         if self.boot_timeout:
             faulthandler.cancel_dump_traceback_later()
+
+    def slow_down(self, _server: Any, worker: Any) -> None:
+        """``worker_exit``: a worker that could not boot waits a moment, so that its replacements do not spin."""
+        if not worker.booted and worker.alive and self.readiness.booted(worker.ppid):
+            time.sleep(_RESPAWN_SECONDS)
+
+    def _reap(self, server: Any) -> None:
+        """Reap workers; one that cannot boot stops the server only when no other serves, and only once.
+
+        Gunicorn stops the whole server for a single worker that cannot load the application: also for a replacement,
+        long after the start, beside workers that serve; and while it is already stopping for that reason, in which
+        case a second failure makes it skip ``on_exit``.
+        """
+        if getattr(server, "greendock_halted", False) or self.readiness.booted(server.pid):
+            server.WORKER_BOOT_ERROR = server.APP_LOAD_ERROR = _NEVER
+        try:
+            type(server).reap_workers(server)
+        except HaltServer:
+            server.greendock_halted = True
+            raise
+        finally:
+            for name in ("WORKER_BOOT_ERROR", "APP_LOAD_ERROR"):
+                vars(server).pop(name, None)
 
     def _term(self, server: Any) -> None:
         """SIGTERM: say draining, serve for ``drain`` seconds more, then stop gracefully. A second one stops now."""
@@ -83,8 +115,10 @@ class Lifecycle:
         and the old workers go on with the old configuration.
         """
         master = os.getpid()
-        before = (server.app.cfg, server.cfg, server.worker_class, server.address, server.timeout, server.num_workers)
-        newest = server.worker_age
+        environ = environment.snapshot()
+        before = {name: getattr(server, name) for name in _CONFIGURED}
+        application = dict(vars(server.app))
+        newest, workers = server.worker_age, server.num_workers
         server.manage_workers = functools.partial(self._replace_workers, server, newest)
         try:
             type(server).handle_hup(server)
@@ -94,7 +128,11 @@ class Lifecycle:
             reason = "the new configuration is refused" if isinstance(error, SystemExit) else error
             detail = None if isinstance(error, SystemExit | ReloadError) else error
             server.log.error("Reload failed, the old workers go on: %s", reason, exc_info=detail)
-            _restore(server, *before)
+            environment.restore(environ)
+            vars(server.app).update(application)
+            vars(server).update(before)
+            server.log.setup(server.cfg)
+            server.num_workers = workers
         finally:
             if os.getpid() == master:
                 vars(server).pop("manage_workers", None)
@@ -139,14 +177,3 @@ def _asked_to_stop(server: Any) -> bool:
     for number in queued:
         server.SIG_QUEUE.put_nowait(number)
     return not _STOPPING.isdisjoint(queued)
-
-
-def _restore(
-    server: Any, app_config: Any, config: Any, worker_class: Any, address: Any, timeout: float, workers: int
-) -> None:
-    """Give a server whose reload failed its old configuration back."""
-    server.app.cfg, server.cfg, server.worker_class = app_config, config, worker_class
-    server.address, server.timeout = address, timeout
-    os.environ.update(config.env)
-    server.log.setup(config)
-    server.num_workers = workers

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -133,6 +134,15 @@ def plugin_variables(enabled: Iterable[Enabled]) -> list[Variable]:
     return [variable for item in enabled for variable in getattr(item.plugin, "variables", ())]
 
 
+def installed_variables() -> dict[str, Variable]:
+    """Return the variables of every installed server plugin, in use or not; one that cannot be loaded has none."""
+    found: dict[str, Variable] = {}
+    for item in installed(HOOKS).values():
+        with suppress(Exception):  # a plugin is other people's code
+            found |= {variable.name: variable for variable in getattr(item.entry_point.load(), "variables", ())}
+    return found
+
+
 def resolve_class(setting: str, text: str, variable: str, source: str, problems: list[Problem]) -> type | str:
     """Turn the text of ``worker_class`` or ``logger_class`` into what Gunicorn takes: its own names stay text.
 
@@ -162,6 +172,6 @@ def _import(text: str, group: str, variable: str, source: str, problems: list[Pr
     try:
         return util.load_class(text, section=group.replace("greendock", "gunicorn"))
     except Exception as error:
-        reason = str(error).strip().splitlines()[-1].rstrip("]")
+        reason = str(error).rstrip("]\n").splitlines()[-1]  # Gunicorn's errors end with a traceback in brackets
         problems.append(Problem(variable, text, source, f"cannot be loaded: {reason}"))
         return None

@@ -33,7 +33,8 @@ class Problem:
 
     def __str__(self) -> str:
         shown = HIDDEN if self.value is None or looks_secret(self.variable) else printable(self.value)
-        return f"{self.variable}={shown} (from {self.source}): {self.accepted}"
+        name = self.variable if self.variable.isprintable() else repr(self.variable)
+        return f"{name}={shown} (from {self.source}): {self.accepted}"
 
 
 class ConfigurationError(Exception):

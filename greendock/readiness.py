@@ -6,7 +6,6 @@ booted adds an empty file of its own beside it, which ``child_exit`` takes away;
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -49,8 +48,8 @@ class Readiness:
         try:
             self.workers.mkdir(parents=True, exist_ok=True)
             state = self._state()
-            if state is not None and healthcheck.alive(state["pid"], state["started"]):
-                if state["pid"] not in (os.getppid(), os.getpid()):
+            if state is not None and healthcheck.alive(int(state["pid"]), int(state["started"])):
+                if int(state["pid"]) not in (os.getppid(), os.getpid()):
                     self._give_up(server, f"belongs to the running server {state['pid']}; give each server its own")
                 self.path.replace(self.previous)
             else:
@@ -74,7 +73,7 @@ class Readiness:
             master = entry.name.partition(".")[0]
             if not master.isdigit() or int(master) == os.getpid() or not healthcheck.start_time(int(master)):
                 entry.unlink(missing_ok=True)
-        self._write(server, "serving", time.time())
+        self._write(server, "serving", str(time.time()))
 
     def resize(self, server: Any, new_value: int, old_value: int | None) -> None:
         """``nworkers_changed``: keep the number of workers wanted (TTIN, TTOU, reload)."""
@@ -86,7 +85,7 @@ class Readiness:
         """Say that this server is stopping; it may go on serving for a while."""
         state = self._own()
         if state is not None:
-            self._write(server, "draining", state["since"], workers=state["workers"])
+            self._write(server, "draining", state["since"], workers=int(state["workers"]))
 
     def refresh(self, server: Any) -> None:
         """``on_reload``: write the file again, for options that the reload has changed."""
@@ -116,18 +115,17 @@ class Readiness:
         for entry in self.workers.glob(f"{os.getpid()}.*"):
             entry.unlink(missing_ok=True)
 
-    def _state(self) -> dict[str, Any] | None:
+    def _state(self) -> dict[str, str] | None:
         try:
-            state = json.loads(self.path.read_text())
-            return state if isinstance(state["pid"], int) and isinstance(state["started"], int) else None
-        except (OSError, ValueError, KeyError, TypeError):
+            return healthcheck.parse(self.path.read_text())
+        except (OSError, ValueError):
             return None
 
-    def _own(self) -> dict[str, Any] | None:
+    def _own(self) -> dict[str, str] | None:
         state = self._state()
-        return state if state is not None and state["pid"] == os.getpid() else None
+        return state if state is not None and int(state["pid"]) == os.getpid() else None
 
-    def _write(self, server: Any, state: str, since: float, workers: int | None = None) -> None:
+    def _write(self, server: Any, state: str, since: str, workers: int | None = None) -> None:
         content = {
             "pid": os.getpid(),
             "started": healthcheck.start_time(os.getpid()),
@@ -136,12 +134,12 @@ class Readiness:
             "minimum": self.minimum,
             "since": since,
             "health_path": self.health_path,
-            "probe_address": _probe_address(server),
+            "address": _address(server),
             "restart_after": self.restart_after,
             "stop_grace": self.stop_grace,
         }
         try:
-            self._replace(json.dumps(content))
+            self._replace("".join(f"{name}={value}\n" for name, value in content.items()))
         except OSError as error:
             # Better no readiness than a wrong one.
             with suppress(OSError):
@@ -161,13 +159,13 @@ class Readiness:
                 file.write(text.ljust(_BLOCK))
 
 
-def _probe_address(server: Any) -> tuple[str, Any] | None:
-    """Return where the healthcheck can reach Gunicorn from the same host."""
+def _address(server: Any) -> str:
+    """Return where the healthcheck can reach Gunicorn from the same host: ``host:port`` or a socket's path."""
     for listener in server.LISTENERS:
         address = listener.getsockname()
         if isinstance(address, str):
-            return ("unix", address)
+            return address
         if len(address) == 2:
             host = "127.0.0.1" if address[0] == "0.0.0.0" else address[0]  # noqa: S104
-            return ("inet", (host, address[1]))
-    return None
+            return f"{host}:{address[1]}"
+    return ""

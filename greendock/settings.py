@@ -30,7 +30,7 @@ TEMPLATE = "template default"
 
 # Where the template differs from Gunicorn. docs/decisions.md says why, one by one.
 DEFAULTS: dict[str, Any] = {
-    "worker_class": "gthread",
+    "worker_class": "drain",
     "threads": 16,
     "keepalive": 75,
     "limit_request_line": 8190,
@@ -97,11 +97,15 @@ def _default_text(setting: Any, default: Any) -> str:
         return str(default).lower()
     if isinstance(default, dict):
         return str(default).replace("'", '"')
-    if setting.type is gunicorn_config.auto_int:
+    if _is_mode(setting):
         return f"0o{default:o}"
     if isinstance(default, int):
         return str(int(default))
     return ",".join(default) if isinstance(default, list) else str(default)
+
+
+def _is_mode(setting: Any) -> bool:
+    return bool(getattr(setting.type, "__name__", "") == gunicorn_config.auto_int.__name__)
 
 
 def kind_of(setting: Any) -> Kind:
@@ -116,8 +120,8 @@ def kind_of(setting: Any) -> Kind:
         return kinds.choice(*_WORDS[setting.name])
     if validator == "validate_bool":
         return kinds.BOOLEAN
-    if setting.type is gunicorn_config.auto_int:
-        return Kind("an octal number with a leading 0, such as 0022", lambda text: setting.type(None, text.strip()))
+    if _is_mode(setting):
+        return Kind("an octal number with a leading 0, such as 0022", lambda text: setting.type(text.strip()))
     if setting.type is int or validator == "validate_pos_int":
         return kinds.integer(0)
     if validator in _LIST_VALIDATORS:
@@ -206,7 +210,8 @@ def _read_conventions(values: Mapping[str, Value], settings: dict[str, Setting],
             problems.append(Problem(alias, value.text, source, f"says another thing than {own}; set one of them"))
         elif (value is not None or alias != "WEB_CONCURRENCY") and own not in values:
             parsed = APP[alias].read(values, problems)
-            settings[setting] = Setting(parsed, value.source if value else TEMPLATE)
+            if parsed is not None:
+                settings[setting] = Setting(parsed, value.source if value else TEMPLATE)
     if "PORT" in values and f"{PREFIX}BIND" not in values:
         port = APP["PORT"].read(values, problems)
         settings["bind"] = Setting([f"0.0.0.0:{port}"], values["PORT"].source)

@@ -148,6 +148,14 @@ COMPOSE_VARIABLES = (
         "NGINX_PUBLISHED_PORT", kinds.TEXT, "8080", "The host port (or address:port) for HTTP.", COMPOSE, "compose"
     ),
     Variable(
+        "NGINX_PUBLISHED_TLS_PORT",
+        kinds.TEXT,
+        "",
+        "The host port (or address:port) for HTTPS, such as 443, with `NGINX_TLS`. Unset: some free port of loopback.",
+        COMPOSE,
+        "compose",
+    ),
+    Variable(
         "GREENDOCK_IMAGE", kinds.TEXT, "greendock-app", "The name of the application's image.", COMPOSE, "compose"
     ),
     Variable("GREENDOCK_TAG", kinds.TEXT, "latest", "The tag of both images.", COMPOSE, "compose"),

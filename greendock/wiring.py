@@ -54,13 +54,17 @@ def own_hooks(options: Mapping[str, Any], together: Together, workers: Setting) 
         reason = workers.source if server.cfg.workers == workers.value else "Gunicorn's command line"
         server.log.info("Workers: %s (%s)", server.cfg.workers, reason)
 
+    def name_health_path(server: Any) -> None:
+        server.log.health_path = options["GREENDOCK_HEALTH_PATH"] or ""  # a logger may leave health checks out
+
     return OwnHooks(
         first={
-            "on_starting": _own(check_command_line, explain_workers, readiness.claim),
+            "on_starting": _own(check_command_line, explain_workers, name_health_path, readiness.claim),
             "when_ready": _own(lifecycle.install),
-            "on_reload": _own(lifecycle.install, readiness.refresh, explain_workers),
+            "on_reload": _own(lifecycle.install, readiness.refresh, explain_workers, name_health_path),
             "nworkers_changed": _own(readiness.resize),
             "post_fork": _own(lifecycle.start_boot_deadline),
+            "worker_exit": _own(lifecycle.slow_down),
             "child_exit": _own(readiness.forget),
             "on_exit": _own(readiness.remove),
         },

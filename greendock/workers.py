@@ -22,29 +22,27 @@ class WorkerCount:
 def count_workers(
     limits: Limits,
     *,
-    wanted: int | None = None,
     per_core: float = 2.0,
     most: int | None = None,
     memory_per_worker: int = 0,
 ) -> WorkerCount:
-    """Return ``wanted`` when given, else ``floor(per_core * CPUs) + 1``, bounded by memory and by ``most``.
+    """Return ``floor(per_core * CPUs) + 1``, bounded by memory and by ``most``, at least 1.
 
-    ``memory_per_worker`` is in bytes, 0 for "memory does not bind". The master process is counted as one more
-    process of that size. A number asked for outright is bounded by nothing: the operator has decided.
+    ``memory_per_worker`` is in bytes; 0 stands for "memory does not bind".
     """
-    if wanted is not None:
-        return WorkerCount(wanted, "asked for")
     number = math.floor(per_core * limits.cpus) + 1
-    reason = f"floor({per_core:g} x {limits.cpus:g} CPUs) + 1, by {limits.cpus_reason}"
+    reason = f"floor({per_core:g} × {limits.cpus:g} CPUs) + 1, by {limits.cpus_reason}"
     if memory_per_worker and limits.memory is not None:
-        fit = limits.memory // memory_per_worker - 1
+        fit = limits.memory // memory_per_worker
         if fit < number:
             number = fit
-            mib = 1024 * 1024
-            size = f"{limits.memory // mib} MiB hold the master and {max(fit, 0)} workers"
-            reason = f"{size} of {memory_per_worker // mib} MiB, by {limits.memory_reason}"
+            reason = f"{_mib(limits.memory)} ÷ {_mib(memory_per_worker)} a worker, by {limits.memory_reason}"
     if most is not None and most < number:
         number, reason = most, f"MAX_WORKERS, down from {reason}"
     if number < 1:
         number, reason = 1, f"the least there can be; {reason}"
     return WorkerCount(number, reason)
+
+
+def _mib(size: int) -> str:
+    return f"{size / 1024**2:.0f} MiB"

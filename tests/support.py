@@ -52,7 +52,9 @@ def clean_environment(**extra: str) -> dict[str, str]:
 class Server:
     """A real Gunicorn in a folder of its own, with the real ``gunicorn.conf.py``."""
 
-    def __init__(self, folder: Path, command: tuple[str, ...] = ("gunicorn",), **environment: str) -> None:
+    def __init__(
+        self, folder: Path, command: tuple[str, ...] = ("greendock", "run", "gunicorn"), **environment: str
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.ready_file = folder / "run" / "ready"

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 refused by Nginx or the machine; 2 a wrong configuration o
 from __future__ import annotations
 
 import argparse
+import http.client
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from greendock.problems import ConfigurationError
 _RELOAD_TIMEOUT = 15.0
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """Nginx or the machine would not have it; the text says why."""
 
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    except (Refused, TemplateError, TimeoutError) as error:
+    except (RefusedError, TemplateError, TimeoutError) as error:
         print(f"greendock: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -101,7 +102,7 @@ def _run(_: argparse.Namespace, values: dict[str, Any]) -> None:
     try:
         os.execvp(command[0], command)  # noqa: S606
     except OSError as error:
-        raise Refused(f"{command[0]}: {error.strerror}") from error
+        raise RefusedError(f"{command[0]}: {error.strerror}") from error
 
 
 def _reload(options: argparse.Namespace, values: dict[str, Any]) -> None:
@@ -113,12 +114,12 @@ def _reload(options: argparse.Namespace, values: dict[str, Any]) -> None:
 
 def _upstream(options: argparse.Namespace, values: dict[str, Any]) -> None:
     if bool(options.addresses) == options.default:
-        raise Refused("upstream: give addresses, or --default")
+        raise RefusedError("upstream: give addresses, or --default")
     rundir = _prepared(values)
     try:
         wanted = None if options.default else UPSTREAM.parse(" ".join(options.addresses))
     except ValueError as error:
-        raise Refused(f"upstream: {error}: accepted: {UPSTREAM.accepted}") from error
+        raise RefusedError(f"upstream: {error}: accepted: {UPSTREAM.accepted}") from error
     with rundir.locked():
         before = rundir.upstream()
         rundir.set_upstream(wanted)
@@ -140,18 +141,16 @@ def _maintenance(options: argparse.Namespace, values: dict[str, Any]) -> None:
 
 
 def _health(_: argparse.Namespace, values: dict[str, Any]) -> None:
-    import http.client
-
     connection = http.client.HTTPConnection("127.0.0.1", values["NGINX_STATUS_PORT"], timeout=2)
     try:
         connection.request("GET", "/healthz")
         status = connection.getresponse().status
     except OSError as error:
-        raise Refused(f"unhealthy: {error.strerror or error}") from error
+        raise RefusedError(f"unhealthy: {error.strerror or error}") from error
     finally:
         connection.close()
     if status != 200:
-        raise Refused(f"unhealthy: answered {status}")
+        raise RefusedError(f"unhealthy: answered {status}")
     print("ok")
 
 
@@ -172,12 +171,14 @@ def _prepared(values: dict[str, Any]) -> RunDir:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise Refused(f"{folder} cannot be written ({error.strerror}): mount a tmpfs or a volume there") from error
+            raise RefusedError(
+                f"{folder} cannot be written ({error.strerror}): mount a tmpfs or a volume there"
+            ) from error
     if values["NGINX_TLS"] == "self-signed":
         try:
             certificate.ensure_self_signed(*certificate_paths(values))
         except (OSError, subprocess.CalledProcessError) as error:
-            raise Refused(f"no self-signed certificate: {getattr(error, 'stderr', None) or error}") from error
+            raise RefusedError(f"no self-signed certificate: {getattr(error, 'stderr', None) or error}") from error
     return rundir
 
 
@@ -194,10 +195,10 @@ def _test(values: dict[str, Any], rundir: RunDir, text: str) -> Path:
             [*_nginx(values, rundir, candidate), "-t", "-q"], check=False, stderr=subprocess.PIPE, text=True
         )
     except OSError as error:
-        raise Refused(f"{values['NGINX_BINARY']}: {error.strerror}") from error
+        raise RefusedError(f"{values['NGINX_BINARY']}: {error.strerror}") from error
     sys.stderr.write(tested.stderr)
     if tested.returncode != 0:
-        raise Refused("nginx -t refused the configuration (above); nothing was changed")
+        raise RefusedError("nginx -t refused the configuration (above); nothing was changed")
     return candidate
 
 
@@ -205,11 +206,11 @@ def _apply(values: dict[str, Any], rundir: RunDir, *, wait: bool) -> None:
     """Have the running Nginx use what is rendered now."""
     pid = rundir.pid()
     if pid is None:
-        raise Refused(f"no Nginx runs with {rundir.path}")
+        raise RefusedError(f"no Nginx runs with {rundir.path}")
     _test(values, rundir, _rendered(values)).replace(rundir.configuration)
     old = master.reload(pid, _RELOAD_TIMEOUT)
     if wait and not master.wait_for_end(pid, old, values["NGINX_SHUTDOWN_TIMEOUT"] + _RELOAD_TIMEOUT):
-        raise Refused("the former workers have not ended")
+        raise RefusedError("the former workers have not ended")
 
 
 def _announce(values: dict[str, Any]) -> None:

@@ -43,7 +43,7 @@ class Bytes(int):
 
 
 def duration(low: float, high: float = 86400.0) -> Kind:
-    """A time from ``low`` to ``high`` seconds, both included: ``500ms``, ``30s``, ``5m``, ``1h``; a bare number is seconds."""
+    """A time from ``low`` to ``high`` seconds, such as ``500ms``, ``30s`` or ``5m``; a bare number is seconds."""
 
     def parse(text: str) -> Seconds:
         match = re.fullmatch(r"\s*([0-9]{1,9})(ms|s|m|h|d|)\s*", text, re.ASCII)

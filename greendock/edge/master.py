@@ -7,7 +7,8 @@ import signal
 import time
 from pathlib import Path
 
-_RETIRING = "is shutting down"
+# "nginx: worker process is shutting down", of which the end is cut where the process has little room for its title.
+_RETIRING = "worker process i"
 _POLL = 0.02
 
 
@@ -32,7 +33,7 @@ def reload(master: int, timeout: float) -> list[int]:
 
     Raises ``TimeoutError`` when Nginx kept its old configuration for ``timeout`` seconds.
     """
-    old = [pid for pid, _ in workers(master).items()]
+    old = list(workers(master))
     os.kill(master, signal.SIGHUP)
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

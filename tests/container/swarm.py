@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.container.stack import Stack
+from tests.container.stack import Site
 from tests.support import DEADLINE, ROOT, wait_for
 
 _HERE = Path(__file__).parent
@@ -19,23 +19,23 @@ _STACK = "site"
 _ENGINE_IMAGE = "greendock-test-engine"
 _SECONDS = 240
 REPLICAS = 3
+SETTINGS = "WEB_CONCURRENCY=1\\nGREENDOCK_DRAIN_SECONDS=1\\n"
 
 
 class Swarm:
-    """Two engines, ``project-1`` (the manager) and ``project-2``, and the stack they run."""
+    """Two engines, ``name-1`` (the manager) and ``name-2``, and the stack they run."""
 
-    def __init__(self, project: str, images: Stack) -> None:
-        self.project = project
-        self.images = images
-        self.nodes = [f"{project}-1", f"{project}-2"]
+    def __init__(self, images: Site) -> None:
+        self.name = images.name
+        self.nodes = [f"{self.name}-1", f"{self.name}-2"]
 
     def start(self) -> None:
         """Start both engines and make them a swarm."""
         _docker("build", "--quiet", "--tag", _ENGINE_IMAGE, str(_HERE / "engine"))
-        _docker("network", "create", self.project)
+        _docker("network", "create", self.name)
         for node in self.nodes:
             _docker("run", "--detach", "--privileged", "--name", node, "--hostname", node,
-                    "--network", self.project, _ENGINE_IMAGE)  # fmt: skip
+                    "--network", self.name, _ENGINE_IMAGE)  # fmt: skip
         for node in self.nodes:
             wait_for(lambda node=node: self.on(node, "docker info", check=False), f"{node} answers")  # type: ignore[misc]
         self.on(self.nodes[0], "docker swarm init --advertise-addr eth0")
@@ -55,8 +55,7 @@ class Swarm:
     def deploy(self, version: str, settings: str = "") -> str:
         """Deploy the stack with the application's image of this tag; return once that has succeeded or failed."""
         _docker("cp", str(ROOT / "deploy/swarm"), f"{self.nodes[0]}:/")
-        image = self.images.project
-        names = f"GREENDOCK_IMAGE={image} GREENDOCK_TAG={version} GREENDOCK_NGINX_IMAGE={image}-nginx UPDATE_MONITOR=2s"
+        names = f"GREENDOCK_IMAGE={self.name} GREENDOCK_TAG={version} GREENDOCK_NGINX_TAG={self.name} UPDATE_MONITOR=2s"
         return self.manage(
             f"cd /swarm && printf '{settings}' >app.env && env {names}"
             f" docker stack deploy --detach=false --resolve-image never -c stack.yml -c secrets.yml {_STACK} 2>&1"
@@ -98,32 +97,32 @@ class Swarm:
     def down(self) -> None:
         """Remove the engines with everything in them."""
         _docker("rm", "--force", "--volumes", *self.nodes, check=False)
-        _docker("network", "rm", self.project, check=False)
+        _docker("network", "rm", self.name, check=False)
 
 
 @contextmanager
-def swarm(folder: Path, project: str) -> Iterator[Swarm]:
+def swarm(folder: Path) -> Iterator[Swarm]:
     """Run the stack with version ``one``; ``two`` and ``broken`` are there to be deployed."""
-    images = Stack(folder, project)
-    running = Swarm(project, images)
-    tags = [f"{project}:{version}" for version in ("one", "two", "broken")]
+    images = Site(folder)
+    running = Swarm(images)
+    tags = [f"{images.name}:{version}" for version in ("one", "two", "broken")]
     try:
-        images.docker("compose", "build", "nginx")
+        images.compose("build", "nginx")
         for tag in tags:
             version = tag.rpartition(":")[2]
             images.set_version(version)
             if version == "broken":
                 images.edit("app/main.py", lambda text: text + "\nraise RuntimeError('broken on purpose')\n")
-            images.docker("compose", "build", "app")
-            images.docker("image", "tag", f"{project}:latest", tag)
+            images.compose("build", "app")
+            _docker("image", "tag", f"greendock-app:{images.name}", tag)
         running.start()
-        running.load(*tags, f"{project}-nginx:latest")
+        running.load(*tags, f"greendock-nginx:{images.name}")
         running.manage("printf %s postgresql://user:hunter2@db/site | docker secret create database_url -")
-        running.deploy("one", "WEB_CONCURRENCY=1\\nGREENDOCK_DRAIN_SECONDS=1\\n")
+        running.deploy("one", SETTINGS)
         yield running
     finally:
         running.down()
-        images.docker("image", "rm", "--force", *tags, check=False)
+        _docker("image", "rm", "--force", *tags, check=False)
         images.down()
 
 

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 
-import pytest
-
-from tests.container.swarm import REPLICAS, swarm
+from tests.container.swarm import REPLICAS, SETTINGS, swarm
 from tests.load import load
 from tests.support import wait_for
 
-pytestmark = pytest.mark.usefixtures("engine")
-
 
 def test_a_swarm_updates_rolls_back_and_survives_the_loss_of_a_machine(tmp_path: Path) -> None:
-    with swarm(tmp_path / "site", f"gd-swarm-{uuid.uuid4().hex[:8]}") as cluster:
+    with swarm(tmp_path / "site") as cluster:
         wait_for(lambda: len(set(cluster.replicas())) == 2, "replicas on both machines")
         assert cluster.get("/setting").strip() == "postgresql://user:hunter2@db/site"
 
         with load(cluster.url(), rate=100) as reading, load(cluster.url(1), rate=100, post=True) as writing:
-            cluster.deploy("two", "WEB_CONCURRENCY=1\\nGREENDOCK_DRAIN_SECONDS=1\\n")
+            cluster.deploy("two", SETTINGS)
             wait_for(lambda: cluster.update_state() == "completed", "the update is complete", 60)
             assert cluster.get("/").startswith("two ")
-            cluster.deploy("broken", "WEB_CONCURRENCY=1\\nGREENDOCK_DRAIN_SECONDS=1\\n")
+            cluster.deploy("broken", SETTINGS)
             wait_for(lambda: cluster.update_state() == "rollback_completed", "the broken version is rolled back", 60)
             assert cluster.get("/", node=1).startswith("two ")
         assert reading.result.failed == 0, reading.result

@@ -1,0 +1,127 @@
+"""The whole stack by `docker compose up --build --wait`, as the README says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import httpx
+import pytest
+
+from tests.container.support import Stack, docker, inspect
+from tests.support import ROOT, free_port, wait_for
+
+
+def _readme_commands() -> tuple[str, str]:
+    """Return the README's blocks of commands: how to start, and what to ask a running stack."""
+    start, ask = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return start, ask
+
+
+def test_one_command_ends_with_two_healthy_containers_and_an_answered_request(stack: Stack) -> None:
+    shutil.copy(stack.folder / ".env.example", stack.folder / ".env")
+    start, commands = _readme_commands()
+    stack.shell(start)
+    for line in commands.splitlines():
+        assert stack.shell(line).strip(), line
+    page = stack.get("/", Accept="text/html")
+    assert page.status_code == 200
+    assert "It works." in page.text
+    status = stack.get("/status.json").json()
+    assert status["container"] == inspect(stack.container("app"))["Config"]["Hostname"]
+    assert status["ready_for_seconds"] >= 0
+    style = re.search(r'href="(/static/style\.css[^"]*)"', page.text)
+    assert style is not None
+    assert stack.get(style[1]).headers["content-type"].startswith("text/css")
+    assert stack.get("/livez").text == "ok\n"
+
+    # The same request id in the answer, in the application and in the proxy's log.
+    answer = stack.get("/status.json", **{"X-Request-ID": "test-request-0001"})
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] == "test-request-0001"
+    wait_for(lambda: "test-request-0001" in stack.logs(), "the id in the proxy's log")
+
+    # A second `up` changes nothing.
+    before = stack.containers("app") + stack.containers("nginx")
+    stack.up()
+    assert stack.containers("app") + stack.containers("nginx") == before
+
+    for service, user in (("app", "10001:10001"), ("nginx", "101:101")):
+        facts = inspect(stack.container(service))
+        assert facts["Config"]["User"] == user
+        assert facts["HostConfig"]["ReadonlyRootfs"] is True
+        assert facts["HostConfig"]["CapDrop"] == ["ALL"]
+        assert facts["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"]
+        written = docker("exec", stack.container(service), "touch", "/etc/written", check=False)
+        assert written.returncode != 0
+    published = facts["HostConfig"]["PortBindings"]
+    assert published.keys() == {"8080/tcp", "8443/tcp"}
+    assert published["8443/tcp"][0]["HostIp"] == "127.0.0.1", "HTTPS is published nowhere unless asked for"
+    assert not inspect(stack.container("app"))["HostConfig"]["PortBindings"]
+
+    # A forged address is not believed.
+    forged = stack.get("/status.json", **{"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https"}).json()
+    assert "6.6.6.6" not in forged["client"]
+    assert forged["scheme"] == "http"
+
+    # A container that is restarted, with all that it left behind, becomes healthy again.
+    docker("restart", "--time", "5", stack.container("app"))
+    stack.wait_health("app")
+    wait_for(lambda: stack.get().status_code == 200, "answered after the restart")
+
+    stack.compose("down", "--timeout", "5")
+    left = docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={stack.name}").stdout
+    assert left == ""
+    assert stack.name not in docker("network", "ls").stdout
+
+
+def test_https_is_one_variable_and_a_published_port(stack: Stack) -> None:
+    port = free_port()
+    stack.environment |= {"NGINX_TLS": "self-signed", "NGINX_PUBLISHED_TLS_PORT": f"127.0.0.1:{port}"}
+    stack.environment |= {"NGINX_TLS_PUBLIC_PORT": str(port)}
+    stack.up()
+    with httpx.Client(verify=False, follow_redirects=True) as client:  # noqa: S501 - a development certificate
+        answer = client.get(stack.url("/status.json"))
+    assert str(answer.url) == f"https://127.0.0.1:{port}/status.json"
+    assert answer.json()["scheme"] == "https"
+
+
+def test_settings_in_dotenv_reach_their_container_and_secrets_do_not_reach_the_proxy(stack: Stack) -> None:
+    (stack.folder / ".env").write_text(
+        'NGINX_CLIENT_MAX_BODY_SIZE=3m\nGUNICORN_TIMEOUT=41\nDATABASE_PASSWORD="hunter2"\nWEB_CONCURRENCY=1\n'
+    )
+    stack.environment["MAX_WORKERS"] = "9"  # from the shell
+    stack.up()
+    app = docker("exec", stack.container("app"), "env").stdout
+    proxy = docker("exec", stack.container("nginx"), "env").stdout
+    assert "GUNICORN_TIMEOUT=41" in app
+    assert "MAX_WORKERS=9" in app
+    assert "hunter2" in app
+    assert "hunter2" not in proxy
+    assert "NGINX_CLIENT_MAX_BODY_SIZE=3m" in proxy
+    shown = json.loads(docker("exec", stack.container("app"), "greendock", "config", "--format", "json").stdout)
+    assert shown["timeout"] == {"value": "41", "source": "process environment"}
+    assert "hunter2" not in stack.logs()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "last"),
+    [
+        ("app/main.py", "import no_such_module\n", "No module named 'no_such_module'"),
+        (".env", "GUNICORN_TIMOUT=3\nWEB_CONCURRENCY=many\n", "did you mean GUNICORN_TIMEOUT?"),
+    ],
+)
+def test_a_broken_application_or_setting_fails_up_and_says_why(
+    stack: Stack, file: str, content: str, last: str
+) -> None:
+    (stack.folder / file).write_text(content)
+    done = stack.up(check=False)
+    assert done.returncode != 0
+    stack.compose("stop", "--timeout", "1")
+    assert last in stack.logs()
+
+
+def test_the_template_checked_out_has_no_environment_of_its_own() -> None:
+    tracked = (ROOT / ".dockerignore").read_text()
+    assert tracked.splitlines()[1] == "*", "only what is named gets into an image"
+    assert ".env" not in tracked.split()

@@ -1,0 +1,314 @@
+"""The ``metrics`` plugin, scraped from live servers."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from gunicorn.arbiter import Arbiter
+from prometheus_client.parser import text_string_to_metric_families
+
+from greendock.contrib.metrics.supervisor import SEAMS
+from tests.support import Server, children, free_port, wait_for
+
+Serve = Callable[..., Server]
+
+WSGI = """
+import os, pathlib, time
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/boom":
+        raise ValueError("boom")
+    if path == "/wait":
+        pathlib.Path("arrived-%s" % environ["QUERY_STRING"]).touch()
+        while not pathlib.Path("go").exists():
+            time.sleep(0.01)
+    start_response("404 Not Found" if path == "/missing" else "200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+ASGI = """
+import asyncio, pathlib
+async def app(scope, receive, send):
+    path = scope["path"]
+    if path == "/boom":
+        raise ValueError("boom")
+    if path == "/wait":
+        pathlib.Path("arrived-%s" % scope["query_string"].decode()).touch()
+        while not pathlib.Path("go").exists():
+            await asyncio.sleep(0.01)
+    status = 404 if path == "/missing" else 200
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+"""
+
+
+def start(serve: Serve, worker_class: str = "gthread", source: str = "", **environment: str) -> Server:
+    asgi = "asgi" in worker_class
+    settings = {
+        "GREENDOCK_PLUGINS": "metrics",
+        "GREENDOCK_METRICS_BIND": f"127.0.0.1:{free_port()}",
+        "GUNICORN_WORKER_CLASS": worker_class,
+        "GUNICORN_ASGI_LIFESPAN": "off",
+    }
+    return serve(source or (ASGI if asgi else WSGI), **(settings | environment))
+
+
+def scrape(server: Server) -> dict[str, float]:
+    """Return samples by name and labels; nothing when nobody answers."""
+    try:
+        with urllib.request.urlopen(
+            f"http://{server.environment['GREENDOCK_METRICS_BIND']}/metrics", timeout=30
+        ) as got:
+            text = got.read().decode()
+    except OSError:
+        return {}
+    return {
+        sample.name + "".join(f" {value}" for _, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def wait_scrape(server: Server, **expected: float) -> dict[str, float]:
+    """Wait until all of ``expected`` is so. Names: double underscores stand for the space before a label."""
+    names = {name.replace("__", " "): value for name, value in expected.items()}
+    seen: dict[str, float] = {}
+
+    def so() -> bool:
+        seen.clear()
+        seen.update(scrape(server))
+        return all(seen.get(name, 0.0) == value for name, value in names.items())
+
+    try:
+        wait_for(so, str(names), 15)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; {seen}\n{server.log}") from None
+    return seen
+
+
+def exporter(server: Server) -> int:
+    """Return the exporter's pid."""
+    found = [pid for pid in children(server.pid) if b"exporter" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return found[0] if found else 0
+
+
+def workers(server: Server) -> list[int]:
+    return [pid for pid in server.workers() if pid != exporter(server)]
+
+
+def load(server: Server, clients: int, requests: int) -> Counter[str]:
+    """Send requests of several methods and results from ``clients`` threads; return what was answered."""
+    kinds = [("GET", "/"), ("POST", "/"), ("GET", "/missing"), ("HEAD", "/"), ("BREW", "/"), ("XXXX", "/missing")]
+    answers: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def client(number: int) -> None:
+        mine: Counter[str] = Counter()
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        for turn in range(requests):
+            method, path = kinds[(number + turn) % len(kinds)]
+            connection.request(method, path)
+            response = connection.getresponse()
+            response.read()
+            mine[f"{method if len(method) < 5 and method not in ('BREW', 'XXXX') else 'other'} {response.status}"] += 1
+        with lock:
+            answers.update(mine)
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "gthread", "request-id", "asgi"])
+def test_counts_under_load_are_exact_and_outlive_the_workers(serve: Serve, worker_class: str) -> None:
+    server = start(serve, worker_class)
+    expected = load(server, clients=8, requests=60)
+    assert server.get("/boom")[0] == 500
+    expected["GET 500"] += 1
+    total = sum(expected.values())
+    seen = wait_scrape(server, gunicorn_request_duration_seconds_count=total)
+    counted = {name: value for name, value in seen.items() if name.startswith("gunicorn_requests_total ")}
+    assert counted == {f"gunicorn_requests_total {name}": count for name, count in expected.items()}
+    assert seen["gunicorn_request_duration_seconds_bucket +Inf"] == total
+    assert seen["gunicorn_threads_busy"] == 0
+
+    for worker in workers(server):
+        os.kill(worker, signal.SIGKILL)
+    again = wait_scrape(server, gunicorn_worker_exits_total__crash=2)
+    assert {name: again[name] for name in counted} == counted
+    server.wait_ready("2/2")
+    expected += load(server, clients=2, requests=30)
+    later = wait_scrape(server, gunicorn_request_duration_seconds_count=total + 60)
+    assert all(later[f"gunicorn_requests_total {name}"] == count for name, count in expected.items())
+
+
+@pytest.mark.parametrize("worker_class", ["gthread", "asgi"])
+def test_busy_threads_and_workers_are_what_they_are(serve: Serve, worker_class: str) -> None:
+    server = start(serve, worker_class)
+    wait_scrape(server, gunicorn_ready=1, gunicorn_workers_booted=2, gunicorn_workers_target=2, gunicorn_threads_busy=0)
+    waiting = [threading.Thread(target=server.get, args=(f"/wait?{number}",)) for number in range(5)]
+    for thread in waiting:
+        thread.start()
+    wait_scrape(server, gunicorn_threads_busy=5)
+    (server.folder / "go").touch()
+    for thread in waiting:
+        thread.join()
+    wait_scrape(server, gunicorn_threads_busy=0)
+    server.signal(signal.SIGTTIN)
+    wait_scrape(server, gunicorn_workers_booted=3, gunicorn_workers_target=3)
+
+
+def test_workers_that_end_are_counted_by_reason(serve: Serve) -> None:
+    server = start(serve, "sync", GUNICORN_TIMEOUT="1", GUNICORN_MAX_REQUESTS="3")
+    for _ in range(3):
+        server.get()  # goes to either worker; sync ends each connection
+    while scrape(server).get("gunicorn_worker_exits_total max_requests", 0) < 1:
+        server.get()
+    server.wait_ready("2/2")
+    stuck = socket.create_connection(("127.0.0.1", server.port))
+    stuck.sendall(b"GET /wait?1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    wait_scrape(server, gunicorn_worker_exits_total__timeout=1)
+    stuck.close()
+    (server.folder / "go").touch()
+    server.wait_ready("2/2")
+    server.signal(signal.SIGTTIN)
+    server.wait_ready("3/3")
+    before = scrape(server)["gunicorn_worker_exits_total stopped"]
+    server.signal(signal.SIGTTOU)
+    seen = wait_scrape(server, gunicorn_worker_exits_total__stopped=before + 1)
+    assert seen["gunicorn_worker_exits_total crash"] == 0
+
+
+def test_failed_hooks_are_counted_wherever_they_run(serve: Serve) -> None:
+    source = WSGI + "\ndef fail(*arguments): raise ValueError('no')\n"
+    server = start(
+        serve, source=source, GUNICORN_PRE_FORK="wsgi:fail", GUNICORN_POST_REQUEST="wsgi:fail", GUNICORN_TIMEOUT="30"
+    )
+    for _ in range(7):
+        server.get()
+    wait_scrape(server, gunicorn_hook_failures_total__pre_fork=2, gunicorn_hook_failures_total__post_request=7)
+
+
+def test_draining_is_not_ready(serve: Serve) -> None:
+    server = start(serve, GREENDOCK_DRAIN_SECONDS="30")
+    wait_scrape(server, gunicorn_ready=1)
+    server.signal(signal.SIGTERM)
+    wait_scrape(server, gunicorn_ready=0, gunicorn_workers_booted=2)
+
+
+def test_the_exporter_is_started_again_and_counts_go_on(serve: Serve) -> None:
+    server = start(serve)
+    server.get()
+    wait_scrape(server, gunicorn_request_duration_seconds_count=1)
+    first = exporter(server)
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: exporter(server) not in (0, first), "another exporter")
+    wait_scrape(server, gunicorn_request_duration_seconds_count=1, gunicorn_workers_booted=2)
+    assert "starting it again" in server.log
+
+
+def test_the_exporter_ends_with_a_master_that_is_stopped_or_killed(serve: Serve) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        server = start(serve)
+        wait_scrape(server, gunicorn_ready=1)
+        pid = exporter(server)
+        server.signal(number)
+        server.wait_exit()
+        wait_for(lambda pid=pid: not Path(f"/proc/{pid}/cmdline").exists(), "the exporter has ended")
+        left = list((server.folder / "run" / "ready.metrics").iterdir())
+        assert left == [] if number == signal.SIGTERM else left
+
+
+def test_what_a_killed_master_left_is_removed_at_the_next_start(serve: Serve) -> None:
+    server = start(serve)
+    server.signal(signal.SIGKILL)
+    server.wait_exit()
+    again = Server(server.folder, **{name: server.environment[name] for name in server.environment if "GREEN" in name})
+    try:
+        again.start().wait_ready()
+        folders = [entry.name for entry in (server.folder / "run" / "ready.metrics").iterdir()]
+        assert folders == [str(again.pid)]
+    finally:
+        again.close()
+
+
+def test_files_of_dead_workers_do_not_pile_up(serve: Serve) -> None:
+    server = start(serve, "sync", WEB_CONCURRENCY="1", GUNICORN_MAX_REQUESTS="1")
+    for _ in range(8):
+        server.get()
+    wait_scrape(server, gunicorn_worker_exits_total__max_requests=8, gunicorn_request_duration_seconds_count=8)
+    server.wait_ready()
+    names = {path.name for path in (server.folder / "run" / "ready.metrics" / str(server.pid)).glob("counter_*")}
+    (worker,) = workers(server)
+    assert names <= {f"counter_{name}.db" for name in (server.pid, worker, "dead")}
+
+
+def test_a_reload_keeps_exporter_and_counts(serve: Serve) -> None:
+    server = start(serve)
+    server.get()
+    wait_scrape(server, gunicorn_request_duration_seconds_count=1)
+    first, before = exporter(server), set(workers(server))
+    server.signal(signal.SIGHUP)
+    wait_for(lambda: not before & set(workers(server)), "new workers")
+    server.get()
+    wait_scrape(server, gunicorn_request_duration_seconds_count=2, gunicorn_worker_exits_total__stopped=2)
+    assert exporter(server) == first
+
+
+def test_an_upgrade_by_usr2_hands_the_port_over(serve: Serve) -> None:
+    server = start(serve)
+    wait_scrape(server, gunicorn_ready=1)
+    known = set(server.workers())
+    server.signal(signal.SIGUSR2)
+    new = wait_for(lambda: set(server.workers()) - known, "the new master").pop()
+    wait_for(lambda: server.health().get("master") == new and server.health()["ready"], "the new master is ready")
+    server.signal(signal.SIGTERM)
+    server.wait_exit()
+    server.get()
+    wait_scrape(server, gunicorn_request_duration_seconds_count=1)
+
+
+def test_a_taken_address_is_logged_and_the_server_serves(serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = start(serve, GREENDOCK_METRICS_BIND=f"127.0.0.1:{taken.getsockname()[1]}")
+        server.wait_log("cannot listen on 127.0.0.1")
+        assert server.get()[0] == 200
+    wait_scrape(server, gunicorn_ready=1)
+
+
+def test_a_unix_socket_can_be_scraped(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.sock"
+    start(serve, GREENDOCK_METRICS_BIND=f"unix:{path}")
+    wait_for(path.is_socket, "the socket")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert client.recv(15) == b"HTTP/1.0 200 OK"
+    assert path.stat().st_mode & 0o007 == 0
+
+
+@pytest.mark.parametrize("preload", ["false", "true"])
+def test_an_application_that_has_metrics_of_its_own_is_exported_too(serve: Serve, preload: str) -> None:
+    own = "from prometheus_client import Counter\nSOLD = Counter('sold', 'Sold')\n"
+    source = own + WSGI.replace('    start_response("404', '    SOLD.inc()\n    start_response("404')
+    server = start(serve, source=source, GUNICORN_PRELOAD_APP=preload)
+    for _ in range(5):
+        server.get()
+    wait_scrape(server, sold_total=5)
+
+
+def test_gunicorn_still_looks_the_reapers_name_up() -> None:
+    names = {name for number, name in Arbiter.SIG_NAMES.items() if number == signal.SIGCHLD}
+    assert {f"handle_{name}" for name in names} <= set(SEAMS)
+    assert all(callable(getattr(Arbiter, name)) for name in SEAMS)
