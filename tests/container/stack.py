@@ -22,6 +22,7 @@ class Site(Stack):
         super().__init__(folder)
         # What the containers get is in .env, as a user has it.
         del self.environment["GREENDOCK_DRAIN_SECONDS"]
+        (folder / "deploy/rollout").chmod(0o755)
         shutil.rmtree(folder / "app")
         shutil.copytree(app, folder / "app")
         lines = {
