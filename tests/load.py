@@ -26,6 +26,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
 _TIMEOUT = 20
+# After a failure: no faster than this while there is nobody to ask.
+_PAUSE = 0.1
 
 
 @dataclass
@@ -164,11 +166,13 @@ class _Requests:
             response = connection.getresponse()
             response.read()
             yield str(response.status)
+            if response.status == 200:
+                return
         except (OSError, http.client.HTTPException) as error:
             self._connection = None
             connection.close()
             yield type(error).__name__
-            time.sleep(0.1)  # no faster than that while there is nobody to ask
+        time.sleep(_PAUSE)
 
 
 class _Uploads:
@@ -189,7 +193,7 @@ class _Uploads:
             yield str(response.status) if whole or response.status != 200 else "cut short"
         except (OSError, http.client.HTTPException) as error:
             yield type(error).__name__
-            time.sleep(0.1)
+            time.sleep(_PAUSE)
         finally:
             connection.close()
 
@@ -216,7 +220,7 @@ class _WebSocket:
             yield f"closed {error.rcvd.code if error.rcvd else 1006}"
         except (OSError, InvalidHandshake) as error:
             yield type(error).__name__
-            time.sleep(0.1)
+            time.sleep(_PAUSE)
 
 
 def table(rows: Iterable[tuple[str, Result]]) -> str:
