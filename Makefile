@@ -51,6 +51,7 @@ lint: ## every static check
 	$(if $(DOCKERFILES),$(RUN) hadolint $(DOCKERFILES))
 	git ls-files -z | xargs -0 awk 'FNR == 1 && /^#!.*sh$$|^# shellcheck shell=/ { print FILENAME } { nextfile }' \
 		| xargs $(RUN) shellcheck
+	$(RUN) deploy/kubernetes/check
 	@mkdir -p .cache
 	$(if $(wildcard greendock/edge/__main__.py),$(RUN) python -m greendock.edge config > .cache/nginx-rendered.conf \
 		&& $(RUN) gixy .cache/nginx-rendered.conf)

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -26,6 +26,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
 _TIMEOUT = 20
+# After a failure: no faster than this while there is nobody to ask.
+_PAUSE = 0.1
 
 
 @dataclass
@@ -123,7 +125,8 @@ def websocket(url: str) -> Iterator[Running]:
         yield running
 
 
-Client = Callable[[], Iterable[str]]
+# One exchange or, for a connection that stays, one session: yields its outcomes.
+Client = Callable[[], Generator[str, None, None]]
 
 
 @contextlib.contextmanager
@@ -133,8 +136,11 @@ def _repeating(clients: list[Client], good: tuple[str, ...] = ("200",)) -> Itera
 
     def work(client: Client) -> None:
         while not stop.is_set():
-            for outcome in client():
-                running.result.outcomes[outcome] += 1
+            with contextlib.closing(client()) as outcomes:
+                for outcome in outcomes:
+                    running.result.outcomes[outcome] += 1
+                    if stop.is_set():
+                        break
 
     threads = [threading.Thread(target=work, args=(client,)) for client in clients]
     for thread in threads:
@@ -152,7 +158,7 @@ class _Requests:
         self._target = urlsplit(url)
         self._connection: http.client.HTTPConnection | None = None
 
-    def __call__(self) -> Iterable[str]:
+    def __call__(self) -> Generator[str, None, None]:
         connection = self._connection or http.client.HTTPConnection(self._target.netloc, timeout=_TIMEOUT)
         self._connection = connection
         try:
@@ -160,11 +166,13 @@ class _Requests:
             response = connection.getresponse()
             response.read()
             yield str(response.status)
+            if response.status == 200:
+                return
         except (OSError, http.client.HTTPException) as error:
             self._connection = None
             connection.close()
             yield type(error).__name__
-            time.sleep(0.1)  # no faster than that while there is nobody to ask
+        time.sleep(_PAUSE)
 
 
 class _Uploads:
@@ -174,7 +182,7 @@ class _Uploads:
         self._chunk = b"x" * (size // chunks)
         self._chunks = chunks
 
-    def __call__(self) -> Iterable[str]:
+    def __call__(self) -> Generator[str, None, None]:
         connection = http.client.HTTPConnection(self._target.netloc, timeout=_TIMEOUT)
         try:
             length = {"Content-Length": str(len(self._chunk) * self._chunks)}
@@ -185,7 +193,7 @@ class _Uploads:
             yield str(response.status) if whole or response.status != 200 else "cut short"
         except (OSError, http.client.HTTPException) as error:
             yield type(error).__name__
-            time.sleep(0.1)
+            time.sleep(_PAUSE)
         finally:
             connection.close()
 
@@ -198,25 +206,21 @@ class _Uploads:
 class _WebSocket:
     def __init__(self, url: str) -> None:
         self._url = url.replace("http", "ws", 1)
-        self._connection: contextlib.ExitStack | None = None
-        self._socket = None
 
-    def __call__(self) -> Iterable[str]:
+    def __call__(self) -> Generator[str, None, None]:
         try:
-            if self._socket is None:
-                self._socket = connect(self._url, open_timeout=_TIMEOUT, compression=None, ping_interval=None)
+            with connect(self._url, open_timeout=_TIMEOUT, compression=None, ping_interval=None) as connection:
                 yield "connected"
-            self._socket.send("hello")
-            self._socket.recv(timeout=_TIMEOUT)
-            yield "message"
-            time.sleep(0.1)
+                while True:
+                    connection.send("hello")
+                    connection.recv(timeout=_TIMEOUT)
+                    yield "message"
+                    time.sleep(0.1)
         except ConnectionClosed as error:
-            self._socket = None
             yield f"closed {error.rcvd.code if error.rcvd else 1006}"
-        except (TimeoutError, OSError, InvalidHandshake) as error:
-            self._socket = None
+        except (OSError, InvalidHandshake) as error:
             yield type(error).__name__
-            time.sleep(0.1)
+            time.sleep(_PAUSE)
 
 
 def table(rows: Iterable[tuple[str, Result]]) -> str:
