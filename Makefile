@@ -31,7 +31,7 @@ local: ## the same stack without containers (Ctrl-C ends it)
 test: test-unit test-process test-container ## all tests in turn
 
 test-unit: ## no processes
-	$(PYTEST) tests/unit
+	LEAN_FUZZ_SECONDS=$${LEAN_FUZZ_SECONDS:-5} $(PYTEST) tests/unit
 
 test-process: ## real Gunicorn, real Nginx, a real browser, as processes
 	@scripts/local-nginx >/dev/null
