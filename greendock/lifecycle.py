@@ -1,8 +1,8 @@
 """Booting, reloading and stopping without losing a request.
 
 Gunicorn has no hook for "SIGTERM arrived", "reload is asked for" or "a worker takes too long to boot". This module
-is the only one that reaches past the public hooks: the seams it uses are named in ``SEAMS``, and a test holds the
-installed Gunicorn to them.
+reaches past the public hooks for these: the seams it uses are named in ``SEAMS``, and a test holds the installed
+Gunicorn to them. (The one other such place is ``greendock.contrib.metrics.supervisor``, which watches a child.)
 """
 
 from __future__ import annotations

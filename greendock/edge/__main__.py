@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     add("reload", _reload, "render again and reload; a refused configuration changes nothing").add_argument(
         "--wait", action="store_true", help="return when no worker has the old configuration any more"
     )
-    upstream = add("upstream", _upstream, "point Nginx at these addresses and wait until none of the old is used")
+    upstream = add("upstream", _upstream, "point Nginx at these addresses and wait until none of the old is used; without any, say where it points")
     upstream.add_argument("addresses", nargs="*", metavar="HOST:PORT")
     upstream.add_argument("--default", action="store_true", help="return to NGINX_UPSTREAM")
     upstream.add_argument("--no-wait", action="store_true", help="return as soon as new requests go there")
@@ -108,14 +108,19 @@ def _run(_: argparse.Namespace, values: dict[str, Any]) -> None:
 def _reload(options: argparse.Namespace, values: dict[str, Any]) -> None:
     rundir = _prepared(values)
     with rundir.locked():
-        _apply(values, rundir, wait=options.wait)
+        old = _apply(values, rundir)
+        if options.wait:
+            _wait_for_end(values, rundir, old)
     print("greendock: reloaded")
 
 
 def _upstream(options: argparse.Namespace, values: dict[str, Any]) -> None:
-    if bool(options.addresses) == options.default:
+    if options.addresses and options.default:
         raise RefusedError("upstream: give addresses, or --default")
     rundir = _prepared(values)
+    if not options.addresses and not options.default:
+        print(" ".join(rundir.upstream() or values["NGINX_UPSTREAM"]))
+        return
     try:
         wanted = None if options.default else UPSTREAM.parse(" ".join(options.addresses))
     except ValueError as error:
@@ -124,10 +129,12 @@ def _upstream(options: argparse.Namespace, values: dict[str, Any]) -> None:
         before = rundir.upstream()
         rundir.set_upstream(wanted)
         try:
-            _apply(values, rundir, wait=not options.no_wait)
+            old = _apply(values, rundir)
         except BaseException:
             rundir.set_upstream(before)
             raise
+        if not options.no_wait:
+            _wait_for_end(values, rundir, old)
     print(f"greendock: upstream is {' '.join(wanted or values['NGINX_UPSTREAM'])}")
 
 
@@ -202,15 +209,19 @@ def _test(values: dict[str, Any], rundir: RunDir, text: str) -> Path:
     return candidate
 
 
-def _apply(values: dict[str, Any], rundir: RunDir, *, wait: bool) -> None:
-    """Have the running Nginx use what is rendered now."""
+def _apply(values: dict[str, Any], rundir: RunDir) -> list[int]:
+    """Have the running Nginx use what is rendered now; return its former workers."""
     pid = rundir.pid()
     if pid is None:
         raise RefusedError(f"no Nginx runs with {rundir.path}")
     _test(values, rundir, _rendered(values)).replace(rundir.configuration)
-    old = master.reload(pid, _RELOAD_TIMEOUT)
-    if wait and not master.wait_for_end(pid, old, values["NGINX_SHUTDOWN_TIMEOUT"] + _RELOAD_TIMEOUT):
-        raise RefusedError("the former workers have not ended")
+    return master.reload(pid, _RELOAD_TIMEOUT)
+
+
+def _wait_for_end(values: dict[str, Any], rundir: RunDir, old: list[int]) -> None:
+    pid = rundir.pid()
+    if pid and not master.wait_for_end(pid, old, values["NGINX_SHUTDOWN_TIMEOUT"] + _RELOAD_TIMEOUT):
+        raise RefusedError("the new configuration is in use, but former workers have not ended")
 
 
 def _announce(values: dict[str, Any]) -> None:

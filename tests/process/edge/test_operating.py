@@ -212,13 +212,16 @@ def test_a_rollout_points_nginx_at_new_replicas_and_loses_nothing(
 
 def test_the_upstream_returns_to_the_variable_s(launch: Callable[..., Edge], app: Server) -> None:
     edge = launch(UPSTREAM=f"127.0.0.1:{app.port}")
-    assert edge.command("upstream", "--no-wait", f"127.0.0.1:{free_port()}").returncode == 0
+    nobody = f"127.0.0.1:{free_port()}"
+    assert edge.command("upstream", "--no-wait", nobody).returncode == 0
+    assert edge.command("upstream").stdout == f"{nobody}\n", "without addresses it says where Nginx points"
     assert edge.get("/").status_code == 502
     assert edge.command("upstream", "--default").returncode == 0
+    assert edge.command("upstream").stdout == f"127.0.0.1:{app.port}\n"
     assert edge.get("/").status_code == 200
 
 
-@pytest.mark.parametrize("wrong", [["app"], ["a:1; server b:2"], [], ["--default", "a:1"]])
+@pytest.mark.parametrize("wrong", [["app"], ["a:1; server b:2"], ["--default", "a:1"]])
 def test_a_wrong_upstream_is_refused(edge: Edge, wrong: list[str]) -> None:
     done = edge.command("upstream", *wrong)
     assert done.returncode == 1
