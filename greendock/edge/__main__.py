@@ -63,7 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     add("reload", _reload, "render again and reload; a refused configuration changes nothing").add_argument(
         "--wait", action="store_true", help="return when no worker has the old configuration any more"
     )
-    upstream = add("upstream", _upstream, "point Nginx at these addresses and wait until none of the old is used; without any, say where it points")
+    upstream = add(
+        "upstream",
+        _upstream,
+        "point Nginx at these addresses, wait until none of the old is used; without any, say where it points",
+    )
     upstream.add_argument("addresses", nargs="*", metavar="HOST:PORT")
     upstream.add_argument("--default", action="store_true", help="return to NGINX_UPSTREAM")
     upstream.add_argument("--no-wait", action="store_true", help="return as soon as new requests go there")
