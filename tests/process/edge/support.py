@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from tests.support import DEADLINE, ROOT, clean_environment, free_port, wait_for
+from tests.support import DEADLINE, ROOT, clean_environment, free_ports, wait_for
 
 LAUNCH = (sys.executable, "-m", "greendock.edge")
 
@@ -26,7 +26,7 @@ class Edge:
 
     def __init__(self, folder: Path, binary: str, **environment: str) -> None:
         self.folder = folder
-        self.port, self.tls_port, self.status_port = free_port(), free_port(), free_port()
+        self.port, self.tls_port, self.status_port = free_ports(3)
         defaults = {
             "BINARY": binary,
             "RUN_DIR": str(folder / "run"),
