@@ -43,7 +43,7 @@ def status() -> dict[str, Any]:
 @cache
 def fingerprint(filename: str) -> str:
     """Return a short hash of a static file: in its URL, it lets Nginx tell clients to keep the file for ever."""
-    return hashlib.sha256(Path(app.static_folder or "", filename).read_bytes()).hexdigest()[:12]
+    return hashlib.sha256(Path(app.static_folder or "", filename).read_bytes()).hexdigest()[:16]
 
 
 @app.template_global()

@@ -159,12 +159,14 @@ COMPOSE_VARIABLES = (
         "GREENDOCK_IMAGE", kinds.TEXT, "greendock-app", "The name of the application's image.", COMPOSE, "compose"
     ),
     Variable("GREENDOCK_TAG", kinds.TEXT, "latest", "The tag of both images.", COMPOSE, "compose"),
-    Variable("GREENDOCK_NGINX_IMAGE", kinds.TEXT, "greendock-nginx", "Swarm: the proxy's image.", COMPOSE, "compose"),
+    Variable(
+        "GREENDOCK_NGINX_IMAGE", kinds.TEXT, "greendock-nginx", "The name of the proxy's image.", COMPOSE, "compose"
+    ),
     Variable(
         "GREENDOCK_NGINX_TAG",
         kinds.TEXT,
         "latest",
-        "Swarm: its tag; there each is updated by itself.",
+        "Swarm only: its tag; there each is updated by itself.",
         COMPOSE,
         "compose",
     ),

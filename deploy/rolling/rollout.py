@@ -205,7 +205,7 @@ class Rollout:
 def hopeless(container: Container) -> str | None:
     """Return why a new container is not going to become healthy, or ``None`` while it may."""
     if container.restarts >= _RESTARTS:
-        return f"has ended {container.restarts} times (exit code {container.exit_code})"
+        return f"has ended {container.restarts} times"
     if container.status in ("exited", "dead"):
         return f"has ended (exit code {container.exit_code})"
     if container.status == "running" and not container.health:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 
 import httpx
 import pytest
@@ -33,7 +34,9 @@ def test_one_command_ends_with_two_healthy_containers_and_an_answered_request(st
     assert status["ready_for_seconds"] >= 0
     style = re.search(r'href="(/static/style\.css[^"]*)"', page.text)
     assert style is not None
-    assert stack.get(style[1]).headers["content-type"].startswith("text/css")
+    file = stack.get(style[1])
+    assert file.headers["content-type"].startswith("text/css")
+    assert "immutable" in file.headers["cache-control"], "the sample's fingerprint is the one Nginx knows"
     assert stack.get("/livez").text == "ok\n"
 
     # The same request id in the answer, in the application and in the proxy's log.
@@ -73,6 +76,17 @@ def test_one_command_ends_with_two_healthy_containers_and_an_answered_request(st
     left = docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={stack.name}").stdout
     assert left == ""
     assert stack.name not in docker("network", "ls").stdout
+
+
+def test_an_application_of_another_framework_takes_the_samples_place(stack: Stack) -> None:
+    shutil.rmtree(stack.folder / "app")
+    shutil.copytree(stack.folder / "examples" / "fastapi" / "app", stack.folder / "app")
+    project = stack.folder / "pyproject.toml"
+    project.write_text(project.read_text().replace('app = ["flask>=3.1"]', 'app = ["fastapi>=0.116"]'))
+    subprocess.run([ROOT / "scripts" / "uv", "lock", "--quiet"], cwd=stack.folder, env=stack.environment, check=True)
+    (stack.folder / ".env").write_text("GUNICORN_WORKER_CLASS=asgi\n")
+    stack.up()
+    assert stack.get().json() == {"framework": "fastapi"}
 
 
 def test_https_is_one_variable_and_a_published_port(stack: Stack) -> None:
