@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 from greendock import healthcheck
 from tests.load import load
 from tests.process.edge.support import Edge
-from tests.support import ROOT, Server, wait_for
+from tests.support import Server, local_nginx, wait_for
 
 APPLICATION = """
 import os, time
@@ -109,7 +108,7 @@ FAULTS: dict[str, Callable[[Server], None]] = {
 
 def main() -> None:
     """Print one row for each fault."""
-    nginx = subprocess.run([ROOT / "scripts/local-nginx"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    nginx = local_nginx()
     print("| fault | readiness (seconds after the fault) | ready again after | lost of sent |\n|---|---|---|---|")
     for name, fault in FAULTS.items():
         with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,7 @@ from greendock import environment, plugins, variables
 from greendock.build import Built
 from greendock.hook_events import EVENTS
 from greendock.problems import HIDDEN, Problem, looks_secret
-from greendock.settings import PREFIX, Setting, known
+from greendock.settings import PREFIX, TEMPLATE, Setting, known
 
 
 def effective(built: Built, arguments: list[str], form: str) -> str:
@@ -26,7 +26,7 @@ def effective(built: Built, arguments: list[str], form: str) -> str:
     ]
     for name, value in sorted(built.options.items()):
         if name.startswith("GREENDOCK_"):
-            source = built.values[name].source if name in built.values else "template default"
+            source = built.values[name].source if name in built.values else TEMPLATE
             rows.append((name, "" if value is None else _plain(value), source))
     if form == "json":
         return json.dumps({name: {"value": value, "source": source} for name, value, source in rows}, indent=2)

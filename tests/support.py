@@ -47,6 +47,12 @@ def free_ports(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
+def local_nginx() -> str:
+    """Return the path of an Nginx new enough for our configuration."""
+    found = subprocess.run([ROOT / "scripts" / "local-nginx"], check=True, stdout=subprocess.PIPE, text=True)
+    return found.stdout.strip()
+
+
 def clean_environment(**extra: str) -> dict[str, str]:
     """Return this process's environment without anything that configures Gunicorn or Greendock."""
     ours = ("GUNICORN_", "GREENDOCK_", "NGINX_")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 
 from tests.process.edge.support import Edge
-from tests.support import ROOT, Server
+from tests.support import ROOT, Server, local_nginx
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +19,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the sample behind Nginx."""
     folder = tmp_path_factory.mktemp("sample")
     shutil.copytree(ROOT / "app", folder / "app")
-    nginx = subprocess.run([ROOT / "scripts" / "local-nginx"], check=True, stdout=subprocess.PIPE, text=True)
     server = Server(folder, APP_MODULE="app.main:app")
-    edge = Edge(folder / "edge", nginx.stdout.strip(), UPSTREAM=f"127.0.0.1:{server.port}")
+    edge = Edge(folder / "edge", local_nginx(), UPSTREAM=f"127.0.0.1:{server.port}")
     shutil.copytree(ROOT / "app" / "static", folder / "edge" / "static", dirs_exist_ok=True)
     try:
         server.start().wait_ready()

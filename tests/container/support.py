@@ -60,25 +60,9 @@ class Stack:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(source.read_bytes())
 
-    def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run ``docker compose`` on this stack."""
-        done = subprocess.run(
-            ["docker", "compose", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=LONG,
-            check=False,
-        )
-        assert not check or done.returncode == 0, f"compose {arguments}: {done.stdout}{done.stderr}\n{self.logs()}"
-        return done
-
-    def shell(self, commands: str) -> str:
-        """Run commands as the README gives them, on this stack's port; return their output."""
-        script = "set -e\n" + commands.replace("localhost:8080", f"127.0.0.1:{self.port}")
-        done = subprocess.run(
-            ["bash", "-c", script],
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -87,6 +71,17 @@ class Stack:
             check=False,
             stdin=subprocess.DEVNULL,
         )
+
+    def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run ``docker compose`` on this stack."""
+        done = self._run("docker", "compose", *arguments)
+        assert not check or done.returncode == 0, f"compose {arguments}: {done.stdout}{done.stderr}\n{self.logs()}"
+        return done
+
+    def shell(self, commands: str) -> str:
+        """Run commands as the README gives them, on this stack's port; return their output."""
+        script = "set -e\n" + commands.replace("localhost:8080", f"127.0.0.1:{self.port}")
+        done = self._run("bash", "-c", script)
         assert done.returncode == 0, f"{commands}: {done.stdout}{done.stderr}\n{self.logs()}"
         return done.stdout
 

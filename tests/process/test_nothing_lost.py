@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import pytest
 
 from tests.load import Result, load
 from tests.process.edge.support import Edge
-from tests.support import ROOT, Server, wait_for
+from tests.support import Server, local_nginx, wait_for
 
 Serve = Callable[..., Server]
 RATE = 100  # for each of GET and POST
@@ -38,8 +37,7 @@ def app(environ, start_response):
 @pytest.fixture(scope="module")
 def nginx() -> str:
     """The path of an Nginx new enough."""
-    found = subprocess.run([ROOT / "scripts" / "local-nginx"], check=True, stdout=subprocess.PIPE, text=True)
-    return found.stdout.strip()
+    return local_nginx()
 
 
 class Loaded:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.edge.support import Edge, Record
-from tests.support import ROOT, Server
+from tests.support import Server, local_nginx
 
 APPLICATION = Path(__file__).with_name("application.py").read_text()
 
@@ -20,8 +19,7 @@ APPLICATION = Path(__file__).with_name("application.py").read_text()
 @pytest.fixture(scope="session")
 def nginx() -> str:
     """The path of an Nginx new enough."""
-    found = subprocess.run([ROOT / "scripts" / "local-nginx"], check=True, stdout=subprocess.PIPE, text=True)
-    return found.stdout.strip()
+    return local_nginx()
 
 
 @pytest.fixture(scope="session")
