@@ -124,7 +124,7 @@ class Connection:
         buf = bytes(self.buf)
         self.buf, self.scanned, self.line_end = b"", 0, 0
         self.requests += 1
-        req = parse_plain(buf, end + 4, self.peer, self.requests)
+        req = parse_plain(buf[: end + 4], self.peer, self.requests)
         if req is None:
             self.source = SocketSource(self.sock, self.silence, buf)
             return Request(self.cfg, self.source, self.client, self.requests)

@@ -1,8 +1,8 @@
 """From the bytes of a request head to a request, never laxer than Gunicorn's own parser.
 
-A head in the plain form that browsers and proxies send is parsed by llhttp (httptools), after one regular expression
-has established that it *is* in that form. Everything else, valid or not, goes to Gunicorn's own parser, which accepts
-or refuses it by its own rules. The plain form is a strict subset of what Gunicorn accepts.
+A head in the plain form that browsers and proxies send is recognised by one regular expression and then only has to be
+split. Everything else, valid or not, goes to Gunicorn's own parser, which accepts or refuses it by its own rules. The
+plain form is a strict subset of what Gunicorn accepts.
 """
 
 from __future__ import annotations
@@ -16,49 +16,30 @@ from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, NoMoreDa
 from gunicorn.http.message import HeaderPolicy, Request
 from gunicorn.http.unreader import Unreader
 
-try:
-    from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-except ImportError as error:  # pragma: no cover
-    raise ImportError("the lean worker parses with httptools: install greendock[lean]") from error
-
 #: Bound on a request line when ``limit_request_line`` is 0 (unlimited), in bytes.
 UNLIMITED_REQUEST_LINE = 1024 * 1024
 
 # RFC 9112 section 3: method SP request-target SP HTTP-version CRLF, here with an upper-case method, origin-form
 # (3.2.1) of printable ASCII (RFC 3986 section 2) without a fragment, and HTTP/1.0 or 1.1.
 # RFC 9112 section 5: field-name ":" OWS field-value OWS CRLF with no space before the colon (5.1), no line folding
-# (5.2), token names (RFC 9110 5.6.2) and values of HTAB / SP / VCHAR / obs-text (RFC 9110 5.5): no NUL, CR or LF.
+# (5.2), token names (RFC 9110 5.6.2) without "_", which header_map decides about, and values of HTAB / SP / VCHAR /
+# obs-text (RFC 9110 5.5): no NUL, CR or LF.
 _PLAIN_HEAD = re.compile(
-    rb"([A-Z]{3,20}) (/[!\"$-~]*) HTTP/1\.([01])\r\n"
-    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n"
+    r"([A-Z]{3,20}) (/[!\"$-~]*) HTTP/1\.([01])"
+    r"((?:\r\n[!#$%&'*+\-.^`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+)*+)\r\n\r\n"
 )
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
-#: Fields that make a head not plain.
-_NOT_PLAIN = ("_", "TRANSFER-ENCODING", "EXPECT")
-
 _MAX_KNOWN_NAMES = 1024
-_known_names: dict[bytes, str] = {}
+_known_names: dict[str, str] = {}
 
 
-def _field_name(raw: bytes) -> str:
-    """Upper-case a field name; any name with ``_``, which ``header_map`` and trust decide about, becomes ``_``."""
-    if b"_" in raw:
-        return "_"
-    name = raw.decode("ascii").upper()
+def _field_name(raw: str) -> str:
+    """Upper-case a field name, and remember what became of it."""
+    name = raw.upper()
     if len(_known_names) < _MAX_KNOWN_NAMES and len(raw) <= 64:
         _known_names[raw] = name
     return name
-
-
-class _Fields:
-    """Where llhttp puts the fields it finds: the last one of a name."""
-
-    __slots__ = ("found", "on_header")
-
-    def __init__(self) -> None:
-        self.found: dict[bytes, bytes] = {}
-        self.on_header = self.found.__setitem__
 
 
 #: The body of a request that has none. Reading it changes nothing, so every such request shares it.
@@ -118,31 +99,28 @@ class PlainRequest(Request):  # type: ignore[misc]
         return self.must_close or self.peer_closes
 
 
-def parse_plain(buf: bytes, end: int, peer: Peer, req_number: int) -> PlainRequest | None:
-    """The request whose head is ``buf[:end]``, or None when the head is not plain and Gunicorn must decide.
+def parse_plain(head: bytes, peer: Peer, req_number: int) -> PlainRequest | None:
+    """The request with this head, or None when the head is not plain and Gunicorn must decide.
 
     Its body is left to the caller; ``content_length`` says how long it is, in bytes.
     """
     limits = peer.limits
-    head = buf[:end]
-    match = _PLAIN_HEAD.fullmatch(head)
-    if match is None or end > limits.limit_request_field_size or match.end(3) > limits.limit_request_line:
+    match = _PLAIN_HEAD.fullmatch(head.decode("latin-1"))
+    if match is None or len(head) > limits.limit_request_field_size or match.end(3) > limits.limit_request_line:
         return None
-    raw = _Fields()
-    try:
-        HttpRequestParser(raw).feed_data(head)
-    except (HttpParserError, HttpParserUpgrade):
-        return None
-    fields = {
-        _known_names.get(name) or _field_name(name): value.decode("latin-1").strip(" \t")
-        for name, value in raw.found.items()
-    }
+    method, target, minor, section = match.groups()
+    fields = {}
+    lines = section.split("\r\n")
+    for line in lines[1:]:
+        name, _, value = line.partition(":")
+        fields[_known_names.get(name) or _field_name(name)] = value.strip(" \t")
     length = fields.get("CONTENT-LENGTH", "0")
     scheme = _scheme(fields, peer.secure_scheme_headers)
     if (
-        len(fields) != head.count(b"\n") - 2  # a repeated field: list, conflict or singleton (RFC 9110 section 5.3)
+        len(fields) != len(lines) - 1  # a repeated field: list, conflict or singleton (RFC 9110 section 5.3)
         or len(fields) > limits.limit_request_fields
-        or not fields.keys().isdisjoint(_NOT_PLAIN)
+        or "TRANSFER-ENCODING" in fields
+        or "EXPECT" in fields
         or not (length.isascii() and length.isdigit() and len(length) <= 18)  # RFC 9112 section 6.3 item 5
         or scheme is None
     ):
@@ -151,21 +129,24 @@ def parse_plain(buf: bytes, end: int, peer: Peer, req_number: int) -> PlainReque
     req.headers = list(fields.items())
     req.content_length = int(length)
     req.scheme = scheme
-    method, target, minor = match.groups()
-    req.method = method.decode("ascii")
-    req.uri = target.decode("ascii")
-    req.path, _, req.query = req.uri.partition("?")
-    req.version = (1, int(minor))
+    req.method = method
+    req.uri = target
+    req.path, _, req.query = target.partition("?")
+    req.version = (1, 1) if minor == "1" else (1, 0)
     req.peer_closes = _peer_closes(fields.get("CONNECTION"), req.version)
     return req
 
 
 def _scheme(fields: dict[str, str], secure_scheme_headers: dict[str, str]) -> str | None:
     """The URL scheme a trusted proxy announces, or None when its headers contradict each other."""
-    said = {
-        "https" if fields[name] == value else "http" for name, value in secure_scheme_headers.items() if name in fields
-    }
-    return None if len(said) > 1 else said.pop() if said else "http"
+    scheme = ""
+    for name, secure in secure_scheme_headers.items():
+        if name in fields:
+            said = "https" if fields[name] == secure else "http"
+            if scheme and said != scheme:
+                return None
+            scheme = said
+    return scheme or "http"
 
 
 def _peer_closes(connection: str | None, version: tuple[int, int]) -> bool:
