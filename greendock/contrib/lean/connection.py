@@ -21,6 +21,9 @@ from greendock.contrib.lean.request import NO_BODY, Limits, Peer, check_partial,
 #: Bytes asked of the kernel for a request head and what follows it.
 _READ_SIZE = 65536
 
+#: Bytes of a body asked of the kernel at least, at most, and from where on none are read ahead.
+_SMALL_READ, _LARGEST_READ, _LARGE_READ = 8192, 1024 * 1024, 16384
+
 #: An unread body is discarded to keep the connection, up to this many bytes and seconds; beyond, closing is cheaper.
 _DRAIN_BYTES = 65536
 _DRAIN_SECONDS = 5.0
@@ -49,15 +52,48 @@ class SocketSource(Unreader):  # type: ignore[misc]
             poll.register(self.sock, select.POLLIN)
             if left <= 0 or not poll.poll(left * 1000):
                 raise PeerSilentError("the peer is too slow sending a body nobody reads")
+        return self._receive(max(size_hint or 0, _SMALL_READ))
+
+    def read(self, size: int | None = None, read_ahead: int | None = None) -> bytes:
+        """As Gunicorn's: ``size`` bytes, fewer at the end, or what comes next when it is None.
+
+        Gunicorn reads ahead as far as the body goes and copies what is left over with every read. Here large reads get
+        exactly what they ask for, straight from the socket.
+        """
+        if size is None or size < _LARGE_READ:
+            return bytes(super().read(size, min(read_ahead or 0, _LARGE_READ)))
+        data = self.take_buffered()
+        if len(data) > size:
+            self.unread(data[size:])
+            return bytes(data[:size])
+        parts = [data]
+        missing = size - len(data)
+        while missing and (data := self._receive(missing)):
+            parts.append(data)
+            missing -= len(data)
+        return b"".join(parts)
+
+    def _receive(self, size: int) -> bytes:
         try:
             if self.silence:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self.silence)
                 self.silence = b""
-            return self.sock.recv(min(max(size_hint or 0, 8192), 1024 * 1024))
+            return self.sock.recv(min(size, _LARGEST_READ))
         except BlockingIOError:
             raise PeerSilentError("the peer stopped sending the request body") from None
         except OSError as error:
             raise PeerGoneError(f"while sending the request body: {error}") from error
+
+
+class KnownLengthBody(Body):  # type: ignore[misc]
+    """Gunicorn's body of a known length, whose ``read`` copies nothing that it need not."""
+
+    def read(self, size: int | None = None) -> bytes:
+        """As Gunicorn's: ``size`` bytes of the body, fewer at its end."""
+        wanted = min(self.getsize(size), self.reader.length)
+        if self.buf.tell() or wanted > _LARGEST_READ:
+            return bytes(super().read(size))
+        return bytes(self._read_reader(wanted)) if wanted else b""
 
 
 class Connection:
@@ -130,7 +166,7 @@ class Connection:
             return Request(self.cfg, self.source, self.client, self.requests)
         if req.content_length:
             self.source = SocketSource(self.sock, self.silence, buf[end + 4 :])
-            req.body = Body(LengthReader(self.source, req.content_length))
+            req.body = KnownLengthBody(LengthReader(self.source, req.content_length))
         else:
             self.source = None
             self.buf = buf[end + 4 :]

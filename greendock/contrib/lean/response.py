@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gunicorn import util
-from gunicorn.http.wsgi import BLKSIZE, HEADER_VALUE_RE, Response
+from gunicorn.http.wsgi import BLKSIZE, Response
 
 from greendock.contrib.lean.errors import PeerGoneError, PeerSilentError
 
@@ -22,6 +22,10 @@ _PLAIN_NAMES = frozenset(
     "Location Vary Set-Cookie Link Accept-Ranges Allow Retry-After WWW-Authenticate X-Request-ID X-Frame-Options "
     "X-Content-Type-Options Referrer-Policy Content-Security-Policy Strict-Transport-Security".split()
 )
+
+#: Status lines that were accepted before and allow a body, with their codes.
+_usual_statuses: dict[str, int] = {}
+_MAX_STATUSES = 256
 
 _date: tuple[int, str] = (0, "")
 
@@ -42,19 +46,36 @@ class LeanResponse(Response):  # type: ignore[misc]
 
     headers: list[tuple[str, str]]
     headers_sent: bool
+    status: str | None
+    status_code: int
+    response_length: int | None
     chunked_ended = False
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """PEP 3333's ``start_response``; a second call with ``exc_info`` replaces headers that were not sent."""
         if exc_info and not self.headers_sent:
             self.headers, self.response_length, self.upgrade = [], None, False
-        return super().start_response(status, headers, exc_info)
+        code = _usual_statuses.get(status) if type(status) is str else None
+        if code is None or self.status is not None or exc_info or self.req.method == "HEAD":
+            super().start_response(status, headers, exc_info)
+            if not self._omits_body and len(_usual_statuses) < _MAX_STATUSES:
+                _usual_statuses[status] = self.status_code
+        else:
+            self.status, self.status_code = status, code
+            self.process_headers(headers)
+            self.chunked = self.is_chunked()
+        return self.write
 
     def process_headers(self, headers: Iterable[tuple[str, str]]) -> None:
         """Check and keep ``headers``. Raises what Gunicorn's method raises."""
         for name, value in headers:
-            if name in _PLAIN_NAMES and type(value) is str and HEADER_VALUE_RE.fullmatch(value):
-                self.headers.append((name, value.strip(" \t")))
+            if type(value) is not str or not (value.isascii() and value.isprintable()):
+                super().process_headers(((name, value),))
+            elif name in _PLAIN_NAMES:
+                self.headers.append((name, value.strip(" ")))
+            elif name == "Content-Length" and value.isdigit():
+                self.response_length = int(value)
+                self.headers.append((name, value))
             else:
                 super().process_headers(((name, value),))
 
@@ -68,15 +89,13 @@ class LeanResponse(Response):  # type: ignore[misc]
             raise AssertionError("the application did not call start_response")
         connection = "upgrade" if self.upgrade else "close" if self.should_close() else "keep-alive"
         major, minor = self.req.version
-        lines = [
-            f"HTTP/{major}.{minor} {self.status}\r\nServer: {self.version}\r\nDate: {http_date()}\r\n"
-            f"Connection: {connection}\r\n"
-        ]
         if self.chunked:
-            lines.append("Transfer-Encoding: chunked\r\n")
-        lines += [f"{name}: {value}\r\n" for name, value in self.headers]
-        lines.append("\r\n")
-        return "".join(lines).encode("latin-1")
+            connection += "\r\nTransfer-Encoding: chunked"
+        fields = "".join([f"{name}: {value}\r\n" for name, value in self.headers])
+        return (
+            f"HTTP/{major}.{minor} {self.status}\r\nServer: {self.version}\r\nDate: {http_date()}\r\n"
+            f"Connection: {connection}\r\n{fields}\r\n"
+        ).encode("latin-1")
 
     def send_headers(self) -> None:
         """Send the head, unless it was sent."""
