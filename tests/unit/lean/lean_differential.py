@@ -8,6 +8,7 @@ from typing import Any
 
 from gunicorn.config import Config
 from gunicorn.http import wsgi
+from gunicorn.http.body import Body
 from gunicorn.http.errors import (
     ConfigurationProblem,
     ExpectationFailed,
@@ -99,7 +100,8 @@ def record(req: Any, environ: dict[str, Any], body: bytes) -> dict[str, Any]:
     }
     assert callable(environ["wsgi.early_hints"])
     assert environ["wsgi.input"] is req.body
-    seen |= {f"type of {key}": type(environ[key]) for key in ("wsgi.errors", "wsgi.input")}
+    assert isinstance(environ["wsgi.input"], Body)
+    seen["type of wsgi.errors"] = type(environ["wsgi.errors"])
     names = "method uri path query fragment version scheme headers trailers peer_addr remote_addr req_number"
     seen |= {f"req.{name}": getattr(req, name) for name in names.split()}
     seen |= {"body": body, "closes": req.should_close()}

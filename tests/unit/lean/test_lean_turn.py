@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from greendock.contrib.lean.turn import Turn
+from greendock.contrib.lean import turn as turn_module
+from greendock.contrib.lean.turn import PATIENCE, Turn, cpu_seconds_if_running
 
 pytestmark = pytest.mark.skipif(
     not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="without a GIL every thread serves at any time"
@@ -46,7 +47,9 @@ def wakes():
 
 
 @pytest.fixture
-def turn(wakes):
+def turn(wakes, monkeypatch):
+    """A turn whose threads sleep while they serve; the tests play all of them in one thread, which never does."""
+    monkeypatch.setattr(turn_module, "cpu_seconds_if_running", lambda _: None)
     return Turn(4, lambda: wakes.append(1))
 
 
@@ -133,3 +136,39 @@ def test_where_requests_keep_waiting_the_turn_is_open_longer_each_time(turn, mon
     turn.watch()
     now[0] += 1
     assert turn.take()
+
+
+def test_a_thread_that_lacks_a_cpu_keeps_the_turn_until_it_has_had_its_share(turn, monkeypatch):
+    used = [3.0]
+    monkeypatch.setattr(turn_module, "cpu_seconds_if_running", lambda _: used[0])
+    assert turn.take()
+    follower = Follower(turn)
+    turn.begin()
+    for _ in range(5):
+        assert turn.watch()
+        used[0] += PATIENCE / 10
+    assert waiting(follower)
+    used[0] += PATIENCE
+    turn.watch()
+    assert follower.result() is False
+    assert turn.end() is False
+
+
+def test_only_a_thread_that_runs_or_wants_to_has_its_cpu_time_read():
+    end, known = threading.Event(), []
+
+    def sleep():
+        known.append(threading.get_native_id())
+        end.wait(20)
+
+    thread = threading.Thread(target=sleep, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not known or cpu_seconds_if_running(known[0]) is not None:
+        assert time.monotonic() < deadline
+    end.set()
+    thread.join()
+    assert cpu_seconds_if_running(known[0]) is None  # it has ended
+    before = cpu_seconds_if_running(threading.get_native_id())
+    while cpu_seconds_if_running(threading.get_native_id()) < before + PATIENCE:
+        assert time.monotonic() < deadline
