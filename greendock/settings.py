@@ -30,7 +30,7 @@ TEMPLATE = "template default"
 
 # Where the template differs from Gunicorn. docs/decisions.md says why, one by one.
 DEFAULTS: dict[str, Any] = {
-    "worker_class": "drain",
+    "worker_class": "lean",
     "threads": 16,
     "keepalive": 75,
     "limit_request_line": 8190,

@@ -50,7 +50,7 @@ VARIABLES: tuple[Variable, ...] = (
         ("UPSTREAM", edge.UPSTREAM, "app:8000", "Where Gunicorn listens. Names are resolved again while running."),
         ("RESOLVER", edge.RESOLVERS, edge.AUTO, "DNS servers for NGINX_UPSTREAM's names."),
         ("RESOLVER_VALID", duration(1, 3600), "1s", "How long an answer of DNS is used, whatever its own TTL says."),
-        ("UPSTREAM_KEEPALIVE", integer(1, 10000), "32", "Idle connections to Gunicorn kept by each Nginx worker."),
+        ("UPSTREAM_KEEPALIVE", integer(1, 10000), "128", "Idle connections to Gunicorn kept by each Nginx worker."),
         (
             "UPSTREAM_KEEPALIVE_TIMEOUT",
             duration(1, 3600),
@@ -77,7 +77,7 @@ VARIABLES: tuple[Variable, ...] = (
         (
             "CLIENT_BODY_BUFFER_SIZE",
             size(1 * _KIB, 64 * _MIB),
-            "16k",
+            "64k",
             "Part of a body kept in memory; the rest goes to disk.",
         ),
         ("CLIENT_HEADER_TIMEOUT", duration(1, 3600), "10s", "Time for the whole of a request's headers."),

@@ -178,6 +178,22 @@ def test_a_contradiction_is_a_problem(environment: dict[str, str], named: str) -
     assert named in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "named"),
+    [
+        ("GUNICORN_CERTFILE", __file__, "TLS is Nginx's job"),
+        ("GUNICORN_PROXY_PROTOCOL", "v1", "the PROXY protocol is Nginx's job"),
+        ("GUNICORN_PROTOCOL", "uwsgi", "lean speaks HTTP only"),
+    ],
+)
+def test_what_a_worker_class_refuses_is_a_problem_of_the_variable_that_asks_for_it(
+    variable: str, text: str, named: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"{variable}='{text}'.*{named}"):
+        build({variable: text})
+    assert build({variable: text, "GUNICORN_WORKER_CLASS": "gthread"})
+
+
 def test_the_templates_threads_do_not_contradict_a_worker_class_without_threads() -> None:
     assert "threads" not in build({"GUNICORN_WORKER_CLASS": "asgi"}).settings
 
@@ -255,7 +271,7 @@ def test_many_mistakes_are_one_report_with_a_line_for_each() -> None:
 
 def test_the_defaults_are_accepted_as_they_are() -> None:
     built, config = configured({})
-    assert config.worker_class_str == "DrainingThreadWorker"
+    assert config.worker_class_str == "LeanWorker"
     assert config.threads > 1
     assert logging.getLevelName(config.loglevel.upper()) == logging.INFO
     assert json.dumps(config.secure_scheme_headers) == '{"X-FORWARDED-PROTO": "https"}'

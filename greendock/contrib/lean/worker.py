@@ -8,6 +8,7 @@ import os
 import select
 import threading
 import time
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -40,23 +41,27 @@ _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ONCE = select.EPOLLIN | select.EPOLLONESHOT
 
 
-def refusals(cfg: Any) -> list[str]:
-    """What ``cfg`` asks for that this worker leaves to the proxy in front, one sentence each."""
-    return [
-        sentence
-        for refused, sentence in (
-            (cfg.is_ssl, "TLS (certfile, keyfile) is Nginx's job: remove them, or use the gthread worker."),
-            (
-                "h2" in cfg.http_protocols or cfg.http2_cleartext != "off",
-                "HTTP/2 is Nginx's job: leave http_protocols at h1 and http2_cleartext off, or use the gthread worker.",
-            ),
-            (cfg.proxy_protocol != "off", "the PROXY protocol is Nginx's job: set proxy_protocol to off."),
-            (cfg.protocol != "http", "it speaks HTTP only: set protocol to http, or use the gthread worker."),
-            (cfg.http_parser == "fast", "it parses with llhttp: set http_parser to auto or python."),
-            (not hasattr(select, "epoll"), "it needs Linux (epoll): use the gthread worker."),
-        )
-        if refused
-    ]
+def refusals(value: Callable[[str], Any]) -> Iterator[tuple[str, str]]:
+    """Yield the settings that ask for what this worker leaves to the proxy in front, each with what is accepted.
+
+    ``value`` gives a Gunicorn setting's value by name. Greendock asks before anything is bound; with a Gunicorn of its
+    own, ``check_config`` does.
+    """
+    for name in ("certfile", "keyfile"):
+        if value(name):
+            yield name, "TLS is Nginx's job: leave it unset, or use worker_class=gthread"
+    if "h2" in value("http_protocols"):
+        yield "http_protocols", "HTTP/2 is Nginx's job: leave it at h1, or use worker_class=gthread"
+    if value("http2_cleartext") != "off":
+        yield "http2_cleartext", "HTTP/2 is Nginx's job: leave it off, or use worker_class=gthread"
+    if value("proxy_protocol") != "off":
+        yield "proxy_protocol", "the PROXY protocol is Nginx's job: leave it off, or use worker_class=gthread"
+    if value("protocol") != "http":
+        yield "protocol", "lean speaks HTTP only: leave it at http, or use worker_class=gthread"
+    if value("http_parser") == "fast":
+        yield "http_parser", "lean has a parser of its own: accepted: auto or python, or use worker_class=gthread"
+    if not hasattr(select, "epoll"):
+        yield "worker_class", "lean needs Linux (epoll): use worker_class=gthread"
 
 
 class LeanWorker(Worker):  # type: ignore[misc]
@@ -68,12 +73,13 @@ class LeanWorker(Worker):  # type: ignore[misc]
     """
 
     alive: bool
+    refusals = staticmethod(refusals)
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Called by Gunicorn's arbiter before it starts workers. Raises RuntimeError for settings refused here."""
-        if sentences := refusals(cfg):
-            raise RuntimeError("the lean worker cannot start: " + " ".join(sentences))
+        if refused := [f"{name}: {accepted}" for name, accepted in cls.refusals(lambda name: cfg.settings[name].get())]:
+            raise RuntimeError("the lean worker cannot start: " + "; ".join(refused))
         if cfg.keepalive and cfg.worker_connections <= cfg.threads:
             log.warning("No connection can be kept alive: worker_connections is not above threads.")
 

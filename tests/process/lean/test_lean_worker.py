@@ -46,11 +46,11 @@ def sockets(pid):
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["--certfile", __file__, "--keyfile", __file__], "TLS (certfile, keyfile) is Nginx's job"),
+        (["--certfile", __file__, "--keyfile", __file__], "certfile: TLS is Nginx's job"),
         (["--http2-cleartext", "prior-knowledge"], "HTTP/2 is Nginx's job"),
         (["--proxy-protocol", "v1"], "the PROXY protocol is Nginx's job"),
-        (["--protocol", "uwsgi"], "it speaks HTTP only"),
-        (["--http-parser", "fast"], "it parses with llhttp"),
+        (["--protocol", "uwsgi"], "lean speaks HTTP only"),
+        (["--http-parser", "fast"], "lean has a parser of its own"),
     ],
 )
 def test_what_the_proxy_does_is_refused_at_start(start, args, sentence):
