@@ -15,7 +15,7 @@ from greendock import environment, plugins, variables
 from greendock.build import Built
 from greendock.hook_events import EVENTS
 from greendock.problems import HIDDEN, Problem, looks_secret
-from greendock.settings import PREFIX, TEMPLATE, Setting, known
+from greendock.settings import DEFAULTS, PREFIX, TEMPLATE, Setting, known
 
 
 def effective(built: Built, arguments: list[str], form: str) -> str:
@@ -104,11 +104,11 @@ def plugin_list(process: Mapping[str, str], dotenv: Path, form: str) -> str:
 
 def _chosen(values: Mapping[str, environment.Value], problems: list[Problem]) -> dict[str, list[str]]:
     names = variables.APP["GREENDOCK_PLUGINS"].read(values, problems) or []
-    texts = {
-        group: values.get(f"GUNICORN_{setting}")
-        for group, setting in ((plugins.WORKERS, "WORKER_CLASS"), (plugins.LOGGERS, "LOGGER_CLASS"))
-    }
-    return {plugins.HOOKS: names} | {group: [value.text] if value else [] for group, value in texts.items()}
+    classes = {}
+    for group, setting in ((plugins.WORKERS, "worker_class"), (plugins.LOGGERS, "logger_class")):
+        given = values.get(f"{PREFIX}{setting.upper()}")
+        classes[group] = [given.text if given else DEFAULTS.get(setting, "")]
+    return {plugins.HOOKS: names} | classes
 
 
 def _what(found: plugins.Installed) -> str:

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from greendock.contrib.drain import DrainingThreadWorker
+from greendock.contrib.lean import LeanWorker
 
 
-class ServerTimingWorker(DrainingThreadWorker):
-    """What ``drain`` does, and a ``Server-Timing`` header. Build on ``RequestIdThreadWorker`` to have ids as well."""
+class ServerTimingWorker(LeanWorker):
+    """What ``lean`` does, and a ``Server-Timing`` header. Build on ``RequestIdWorker`` to have ids as well."""
 
     wsgi: Callable[..., Iterable[bytes]]
 

@@ -49,19 +49,19 @@ def refusals(value: Callable[[str], Any]) -> Iterator[tuple[str, str]]:
     """
     for name in ("certfile", "keyfile"):
         if value(name):
-            yield name, "TLS is Nginx's job: leave it unset, or use worker_class=gthread"
+            yield name, "TLS is Nginx's job: leave it unset, or use worker_class=drain"
     if "h2" in value("http_protocols"):
-        yield "http_protocols", "HTTP/2 is Nginx's job: leave it at h1, or use worker_class=gthread"
+        yield "http_protocols", "HTTP/2 is Nginx's job: leave it at h1, or use worker_class=drain"
     if value("http2_cleartext") != "off":
-        yield "http2_cleartext", "HTTP/2 is Nginx's job: leave it off, or use worker_class=gthread"
+        yield "http2_cleartext", "HTTP/2 is Nginx's job: leave it off, or use worker_class=drain"
     if value("proxy_protocol") != "off":
-        yield "proxy_protocol", "the PROXY protocol is Nginx's job: leave it off, or use worker_class=gthread"
+        yield "proxy_protocol", "the PROXY protocol is Nginx's job: leave it off, or use worker_class=drain"
     if value("protocol") != "http":
-        yield "protocol", "lean speaks HTTP only: leave it at http, or use worker_class=gthread"
+        yield "protocol", "lean speaks HTTP only: leave it at http, or use worker_class=drain"
     if value("http_parser") == "fast":
-        yield "http_parser", "lean has a parser of its own: accepted: auto or python, or use worker_class=gthread"
+        yield "http_parser", "lean has a parser of its own: accepted: auto or python, or use worker_class=drain"
     if not hasattr(select, "epoll"):
-        yield "worker_class", "lean needs Linux (epoll): use worker_class=gthread"
+        yield "worker_class", "lean needs Linux (epoll): use worker_class=drain"
 
 
 class LeanWorker(Worker):  # type: ignore[misc]
@@ -226,9 +226,9 @@ class LeanWorker(Worker):  # type: ignore[misc]
                 self.turn.begin()
             try:
                 if fd in self.listeners:
-                    self.accept(fd, self.own)
+                    self.accept(fd, self.handle)
                 elif (conn := self.conns.get(fd)) is not None and self.claim(conn):
-                    self.own(conn)
+                    self.handle(conn)
             except BaseException:
                 self.log.exception("Error in a worker thread")
             if my_turn:
@@ -236,8 +236,8 @@ class LeanWorker(Worker):  # type: ignore[misc]
         if my_turn:
             self.turn.release()
 
-    def own(self, conn: Connection) -> None:
-        """Serve a connection this thread has claimed, then park or close it."""
+    def handle(self, conn: Connection) -> None:
+        """Serve a connection this thread has claimed, then park or close it. A seam for plugins, as gthread's."""
         keep = False
         try:
             keep = self.serve(conn)

@@ -1,4 +1,4 @@
-"""``request-id`` for gthread."""
+"""``request-id`` for workers with threads: lean, gthread and what is built on them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from greendock.contrib import request_id
-from greendock.contrib.drain import DrainingThreadWorker
+from greendock.contrib.lean import LeanWorker
 
 HEADER = "X-REQUEST-ID"
 
 
 class RequestIdThreads:
-    """A mixin for subclasses of ``gunicorn.workers.gthread.ThreadWorker``: ``class Mine(RequestIdThreads, Other)``."""
+    """A mixin for ``lean``, ``drain``, gthread and their subclasses: ``class Mine(RequestIdThreads, Other)``."""
 
     wsgi: Callable[..., Iterable[bytes]]
 
@@ -40,8 +40,8 @@ class RequestIdThreads:
         return super().handle_http2_request(req, conn, h2_conn)  # type: ignore[misc]
 
 
-class RequestIdThreadWorker(RequestIdThreads, DrainingThreadWorker):
-    """What ``drain`` does, and the request's id."""
+class RequestIdWorker(RequestIdThreads, LeanWorker):
+    """What ``lean`` does, and the request's id."""
 
 
 def _adopt(req: Any) -> None:
