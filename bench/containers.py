@@ -19,7 +19,7 @@ from bench.running import DEADLINE, PROC, Running, Setup, every_pid
 
 TAG = "bench"
 IMAGE = f"greendock-bench:{TAG}"
-_LONG = 300.0
+_BUILD_SECONDS = 900.0
 _CODE = ("--volume", f"{ROOT / 'bench'}:/srv/repository/bench:ro", "--user", f"{os.getuid()}:{os.getgid()}")
 # Everybody's output goes where this stack's goes, as docker-compose.yml has it.
 _LOGGING = ("--log-driver", "json-file", "--log-opt", "max-size=10m", "--log-opt", "max-file=3")
@@ -48,9 +48,11 @@ class Containers(Running):
             raise RuntimeError(f"{error}\n{self.logs()}") from error
 
     def end(self) -> None:
-        with suppress(RuntimeError):
-            docker("rm", "--force", self._clients)
-        self._down()
+        try:
+            with suppress(RuntimeError):
+                docker("rm", "--force", self._clients)
+        finally:
+            self._down()
 
     def _up(self) -> None:
         """Start what this peer does not share with another one."""
@@ -146,18 +148,20 @@ def setup(say: Callable[[str], None]) -> Setup:
     except (OSError, RuntimeError) as error:
         raise SystemExit(f"bench: no container engine; `make engine` finds or installs one\n{error}") from error
     say("building the images")
-    environment, bases = _environment(), _bases()
+    bases = _bases()
     subprocess.run([ROOT / "scripts" / "base-images"], env=os.environ | bases, check=True)
     arguments = [f"--build-arg={name}={image}" for name, image in bases.items()]
+    stack = ("compose", "--env-file", os.devnull, "--file", "docker-compose.yml", "build")
+    peers = ("build", "--file", "bench/Dockerfile", "--tag", IMAGE, *arguments, ".")
     try:
-        docker("compose", "--env-file", os.devnull, "--file", "docker-compose.yml", "build", environment=environment)
-        docker("build", "--file", "bench/Dockerfile", "--tag", IMAGE, *arguments, ".", environment=environment)
+        for command in (stack, peers):
+            docker(*command, environment=_environment(), timeout=_BUILD_SECONDS)
     except RuntimeError as error:
         raise SystemExit(f"bench: {error}") from error
     return Setup(make, ("docker", "run", "--rm", *_CODE, IMAGE, "python"), "nginx")
 
 
-def docker(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
+def docker(*arguments: str, environment: Mapping[str, str] | None = None, timeout: float = 150) -> str:
     """Run ``docker`` in this repository's root; return its output. Raises ``RuntimeError`` when it fails."""
     process = subprocess.Popen(
         ("docker", *arguments),
@@ -170,7 +174,7 @@ def docker(*arguments: str, environment: Mapping[str, str] | None = None) -> str
         start_new_session=True,  # Ctrl-C is for the benchmark, which then ends what this has started
     )
     try:
-        output, _ = process.communicate(timeout=_LONG)
+        output, _ = process.communicate(timeout=timeout)
     except BaseException:
         # What the engine was asked for comes to be all the same; only then can it be removed.
         with suppress(subprocess.TimeoutExpired):

@@ -45,8 +45,8 @@ def run(
 @contextmanager
 def started(peers: Sequence[Peer], say: Progress, setup: Setup) -> Iterator[list[Running]]:
     """Start all peers, see that each does its work, and end them all, also when this process is asked to end."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ExitStack() as stack:
+        stack.enter_context(_stopped_once())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         static = folder / "static"
         static.mkdir()
@@ -68,6 +68,25 @@ def started(peers: Sequence[Peer], say: Progress, setup: Setup) -> Iterator[list
                     check(one, workload)
         say(f"{len(running)} peers answer")
         yield list(running.values())
+
+
+@contextmanager
+def _stopped_once() -> Iterator[None]:
+    """Leave by ``SystemExit`` when asked to end; ending takes seconds, and being asked again must not cut it short."""
+
+    def stop(number: int, _: object) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    for each in before:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def check(running: Running, workload: Workload) -> None:
