@@ -78,7 +78,7 @@ class Containers(Running):
 
     def pids(self) -> list[int]:
         """Every version of cgroups has the container's id in the names of its groups."""
-        return [pid for pid in every_pid() if _belongs(pid, self._ids)]
+        return [pid for pid in every_pid() if belongs(pid, self._ids)]
 
     def alive(self) -> bool:
         return "false" not in docker("inspect", "--format", "{{.State.Running}}", *self.names)
@@ -109,7 +109,7 @@ class Stack(Containers):
     def __init__(self, peer: Peer, project: str, folder: Path, static: Path) -> None:
         super().__init__(peer, _PROXY_PORT, folder, project, (f"{project}-nginx-1", f"{project}-app-1"))
         self._packages = folder / "packages"
-        self._environment = _environment(
+        self.environment = _environment(
             COMPOSE_PROJECT_NAME=project,
             NGINX_PUBLISHED_PORT="127.0.0.1:",
             BENCH_STATIC=str(static),
@@ -119,7 +119,7 @@ class Stack(Containers):
 
     def _up(self) -> None:
         self._packages.mkdir()
-        if self._environment["APP_MODULE"] == ASGI:
+        if self.environment["APP_MODULE"] == ASGI:
             copy = f'cd "$(python -c "import starlette; print(*starlette.__path__)")/.." && cp -r {_PACKAGES} /packages'
             docker("run", "--rm", *_CODE, "--volume", f"{self._packages}:/packages", IMAGE, "sh", "-c", copy)
         self._compose("up", "--detach", "--wait", "--wait-timeout", "120")
@@ -130,7 +130,7 @@ class Stack(Containers):
 
     def _compose(self, *arguments: str) -> None:
         files = ("--file", "docker-compose.yml", "--file", "bench/compose.yml")
-        docker("compose", "--env-file", os.devnull, *files, *arguments, environment=self._environment)
+        docker("compose", "--env-file", os.devnull, *files, *arguments, environment=self.environment)
 
 
 def make(peer: Peer, shared: Running | None, folder: Path, static: Path) -> Containers:
@@ -187,7 +187,8 @@ def docker(*arguments: str, environment: Mapping[str, str] | None = None, timeou
     return output
 
 
-def _belongs(pid: int, ids: list[str]) -> bool:
+def belongs(pid: int, ids: list[str]) -> bool:
+    """Say whether this process runs in one of these containers."""
     try:
         groups = (PROC / str(pid) / "cgroup").read_text()
     except OSError:
