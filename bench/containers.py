@@ -39,10 +39,10 @@ class Containers(Running):
         self._ids: list[str] = []
 
     def start(self) -> None:
-        self._up()
-        self._ids = docker("inspect", "--format", "{{.Id}}", *self.names).split()
         options = ("--detach", "--init", "--name", self._clients, "--network", f"container:{self.names[0]}", *_CODE)
         try:
+            self._up()
+            self._ids = docker("inspect", "--format", "{{.Id}}", *self.names).split()
             docker("run", *options, IMAGE)
         except RuntimeError as error:
             raise RuntimeError(f"{error}\n{self.logs()}") from error
@@ -84,7 +84,11 @@ class Containers(Running):
         return "false" not in docker("inspect", "--format", "{{.State.Running}}", *self.names)
 
     def logs(self) -> str:
-        return "\n".join(docker("logs", "--tail", "20", name) for name in self.names)
+        found = []
+        for name in self.names:
+            with suppress(RuntimeError):  # there may be no such container
+                found.append(docker("logs", "--tail", "20", name))
+        return "\n".join(found)
 
 
 class OneContainer(Containers):
