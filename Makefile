@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 UV := scripts/uv
 RUN := $(UV) run --quiet --all-extras
 PYTEST := $(RUN) pytest --numprocesses auto
-DOCKERFILES := $(wildcard Dockerfile nginx/Dockerfile)
+DOCKERFILES := $(wildcard Dockerfile nginx/Dockerfile bench/Dockerfile)
 ARGS :=
 
 .PHONY: help up down logs local test test-unit test-process test-container test-deps lint format engine engine-stop \

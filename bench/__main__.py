@@ -1,7 +1,8 @@
 """This stack beside what users would pick instead: `make bench`, or `uv run --group bench python -m bench`.
 
 Loads 127.0.0.1 only. A default run takes about 15 minutes and writes bench/results/run-<date>.json,
-docs/performance.md and docs/performance.svg; a run narrowed by an option writes all three under .cache/bench/.
+docs/performance.md and docs/performance.svg; a run narrowed by an option writes all three under .cache/bench/. With
+--containers it takes the images' Python and Nginx, and writes run-containers-<date>.json and one block of the page.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import cost_table, document, growth, load, peers, results, run
+from bench import containers, cost_table, document, growth, peers, processes, results, run
 from bench.peers.model import ROOT, Peer
 from bench.results import Results
+from bench.running import Setup
 from bench.workloads import BY_NAME, CONNECTIONS, Cell, cells
 
 _SCRATCH = ROOT / ".cache" / "bench"
+_CONTAINERS = "run-containers"
 _LOOP_SECONDS = 0.3
 _LOOPED = ("hello", "json", "large")
 
@@ -31,22 +34,23 @@ def main() -> int:
             raise SystemExit("bench: no results yet under bench/results/")
         document.write(results.read(path), document.PAGE, _more())
         return 0
-    load.check_tools()
     found, wanted = _chosen(peers.every(), options.peers), _cells(options)
+    setup = containers.setup(_say) if options.containers else processes.setup()
     repeats = options.repeats or (1 if options.quick else 5)
     needed = run.seconds_needed(found, wanted, repeats, options.seconds)
     _say(f"{len(found)} peers, {len(wanted)} cells, {repeats} repeats: about {needed / 60:.0f} minutes")
-    measured = _measure(found, wanted, repeats, options.seconds)
+    measured = _measure(found, wanted, repeats, options.seconds, setup)
+    measured.about["containers"] = options.containers
     narrowed = options.quick or options.full or options.peers or options.workloads or options.connections
     _write(measured, scratch=bool(narrowed or options.repeats))
     return 0
 
 
-def _measure(found: Sequence[Peer], wanted: Sequence[Cell], repeats: int, seconds: int) -> Results:
+def _measure(found: Sequence[Peer], wanted: Sequence[Cell], repeats: int, seconds: int, setup: Setup) -> Results:
     start, before = time.monotonic(), run.load_average()
     looped = [name for name in _LOOPED if any(cell.workload == name for cell in wanted)]
-    loops = {name: [run.loop_rate(name, _LOOP_SECONDS) for _ in range(repeats)] for name in looped}
-    samples = run.run(found, wanted, repeats, seconds, _say)
+    loops = {name: [run.loop_rate(setup, name, _LOOP_SECONDS) for _ in range(repeats)] for name in looped}
+    samples = run.run(found, wanted, repeats, seconds, _say, setup)
     about = {
         "date": run.now(),
         "repeats": repeats,
@@ -54,27 +58,36 @@ def _measure(found: Sequence[Peer], wanted: Sequence[Cell], repeats: int, second
         "minutes": (time.monotonic() - start) / 60,
         "load_before": before,
         "load_after": run.load_average(),
-        "machine": results.machine(run.local_nginx()),
+        "machine": results.machine(setup),
     }
     return Results(about, results.describe(found), samples, loops)
 
 
 def _write(measured: Results, *, scratch: bool) -> None:
     folder = _SCRATCH if scratch else results.FOLDER
-    path = folder / f"run-{measured.about['date']}.json"
+    contained = measured.about["containers"]
+    path = folder / f"{_CONTAINERS if contained else 'run'}-{measured.about['date']}.json"
     measured.write(path)
     page = document.PAGE
     if scratch:
         page = _SCRATCH / document.PAGE.name
         page.write_text(document.PAGE.read_text())
-    document.write(measured, page, _more())
+    if contained:
+        document.insert(page, {"containers": document.short(measured)})
+    else:
+        document.write(measured, page, _more())
     print(document.page(measured))
-    _say(f"written: {path}, {page}, {page.with_suffix('.svg')}")
+    _say(f"written: {path}, {page}" + ("" if contained else f", {page.with_suffix('.svg')}"))
 
 
 def _more() -> dict[str, str]:
     """Return the blocks other programs have measured, as far as they have."""
-    found = {"cost": cost_table.newest(), "growth": growth.newest()}
+    contained = results.newest(_CONTAINERS)
+    found = {
+        "cost": cost_table.newest(),
+        "growth": growth.newest(),
+        "containers": document.short(results.read(contained)) if contained else "",
+    }
     return {name: text for name, text in found.items() if text}
 
 
@@ -107,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--full", action="store_true", help=f"every workload at {CONNECTIONS} connections, about an hour"
     )
+    parser.add_argument("--containers", action="store_true", help="every peer in containers instead of processes")
     parser.add_argument("--repeats", type=int, help="how often everything is measured (default: 5)")
     parser.add_argument("--seconds", type=int, default=1, help="length of one measurement (default: 1)")
     parser.add_argument("--peers", default="", metavar="A,B", help="only these peers")

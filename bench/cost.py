@@ -19,8 +19,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import cost_table, results, run
+from bench.ask import get
 from bench.peers.model import OURS, ROOT, Peer, Place, Program, installed
-from bench.processes import Running, get, private
+from bench.processes import Processes
+from bench.running import private
 
 WORKERS = 4
 _IMPORT = "import time; t = time.perf_counter(); import app.main; print(time.perf_counter() - t)"
@@ -70,7 +72,7 @@ def _worker(environment: Mapping[str, str]) -> str:
 
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
         place = Place(Path(folder), Path(folder), "")
-        running = Running(Peer("memory", "", OURS, "", "", programs), place)
+        running = Processes(Peer("memory", "", OURS, "", "", programs), place)
         stack.callback(running.end)
         running.start()
         running.wait("/livez")

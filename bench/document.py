@@ -22,9 +22,13 @@ def write(results: Results, page: Path, more: Mapping[str, str] | None = None) -
 
     A block the page does not have is left out.
     """
-    text = fill(page.read_text(), blocks(results) | dict(more or {}))
-    page.write_text(text)
+    insert(page, blocks(results) | dict(more or {}))
     page.with_suffix(".svg").write_text(plot.svg(panels(results)))
+
+
+def insert(page: Path, found: Mapping[str, str]) -> None:
+    """Rewrite these blocks of the page."""
+    page.write_text(fill(page.read_text(), found))
 
 
 def fill(text: str, found: Mapping[str, str]) -> str:
@@ -48,6 +52,12 @@ def blocks(results: Results) -> dict[str, str]:
         "details": "\n\n".join(_details(results, figures)),
         "peers": _peers(results),
     }
+
+
+def short(results: Results) -> str:
+    """Return one block for a run that is not the page's main one."""
+    found = blocks(results)
+    return "\n\n".join(found[name] for name in ("about", "overview", "aims"))
 
 
 def page(results: Results) -> str:

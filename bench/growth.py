@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from bench import document, results, run
+from bench import document, processes, results, run
 from bench.peers.model import OURS, Peer
 from bench.peers.ours import stack
 from bench.results import Results
@@ -46,12 +46,12 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="how often everything is measured (default: 5)")
     parser.add_argument("--seconds", type=int, default=1, help="length of one measurement (default: 1)")
     options = parser.parse_args()
-    found, before = peers(), run.load_average()
-    samples = run.run(found, [Cell(name, USUAL) for name in _NAMES], options.repeats, options.seconds, _say)
+    setup, found, before = processes.setup(), peers(), run.load_average()
+    samples = run.run(found, [Cell(name, USUAL) for name in _NAMES], options.repeats, options.seconds, _say, setup)
     others = [Cell(name, count) for name in _NAMES for count in CONNECTIONS if count != USUAL]
-    samples += run.run(found[:1], others, options.repeats, options.seconds, _say)
+    samples += run.run(found[:1], others, options.repeats, options.seconds, _say, setup)
     about: dict[str, Any] = {"date": run.now(), "load_before": before, "load_after": run.load_average()}
-    about |= {"repeats": options.repeats, "seconds": options.seconds, "machine": results.machine(run.local_nginx())}
+    about |= {"repeats": options.repeats, "seconds": options.seconds, "machine": results.machine(setup)}
     measured = Results(about, results.describe(found), samples, {})
     path = results.FOLDER / f"growth-{about['date']}.json"
     measured.write(path)

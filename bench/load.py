@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from bench.peers.model import ROOT
-from bench.processes import DEADLINE, Running
+from bench.running import DEADLINE, Running
 from bench.workloads import BY_NAME, HELLO, Cell, Workload
 
-_SCRIPT = Path(__file__).with_name("load.lua")
+_SCRIPT = "bench/load.lua"
 
 
 @dataclass(frozen=True)
@@ -43,20 +39,13 @@ class Sample:
         return max(0, self.requests - self.errors.get("status", 0)) / self.seconds
 
 
-def check_tools() -> None:
-    """Raise ``SystemExit`` when a program is missing."""
-    missing = [name for name in ("wrk", "caddy") if shutil.which(name) is None]
-    if missing:
-        raise SystemExit(f"bench: not installed: {', '.join(missing)}; `make test-deps` installs them on Debian")
-
-
 def measure(running: Running, cell: Cell, repeat: int, seconds: int) -> Sample:
     """Load one peer for ``seconds``, or a multiple of it, and return what came out of it."""
     workload = BY_NAME[cell.workload]
     seconds *= workload.longer
-    with _slow_clients(running.port, workload.slow_clients):
+    with _slow_clients(running, workload.slow_clients):
         before = running.cpu()
-        process = subprocess.Popen(_wrk(running.port, workload, cell.connections, seconds), stdout=subprocess.PIPE)
+        process = running.client(*_wrk(running.port, workload, cell.connections, seconds))
         time.sleep(seconds * 0.7)
         memory = running.memory()
         output, _ = process.communicate(timeout=seconds + DEADLINE)
@@ -77,20 +66,21 @@ def parse(output: str) -> dict[str, Any]:
 
 
 def _wrk(port: int, workload: Workload, connections: int, seconds: int) -> list[str]:
-    load = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(_SCRIPT)]
+    load = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", _SCRIPT]
     return [*load, f"http://127.0.0.1:{port}{workload.path}", "--", str(workload.upload), "gzip" * workload.gzip]
 
 
 @contextmanager
-def _slow_clients(port: int, count: int) -> Iterator[None]:
+def _slow_clients(running: Running, count: int) -> Iterator[None]:
     if not count:
         yield
         return
-    command = [sys.executable, "-m", "bench.slow", str(port), str(count)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with running.client("python", "-m", "bench.slow", str(running.port), str(count)) as process:
         try:
             assert process.stdout is not None
             process.stdout.readline()
             yield
         finally:
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=5)  # closes its standard input, which ends it
             process.kill()

@@ -1,42 +1,40 @@
-"""Peers as processes: start, wait until they answer, CPU time and memory over all of a peer's processes, end."""
+"""Peers as processes of this machine, on the Python that runs the benchmark."""
 
 from __future__ import annotations
 
-import http.client
+import functools
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from bench import ask
 from bench.peers.model import BIN, ROOT, Peer, Place
-
-DEADLINE = 30.0
-_TICKS = os.sysconf("SC_CLK_TCK")
-_LOG_LIMIT = 16 * 1024 * 1024
-_PROC = Path("/proc")
+from bench.running import DEADLINE, Running, Setup, every_pid, stat
 
 
-class Running:
+class Processes(Running):
     """A peer's programs, each in a session of its own: a process belongs to the peer by its session."""
 
-    def __init__(self, peer: Peer, place: Place) -> None:
-        self.peer, self.place = peer, place
-        self.port = place.port(peer.port)
+    def __init__(self, peer: Peer, place: Place, shared: Processes | None = None) -> None:
+        super().__init__(peer, place.port(peer.port), place.folder)
+        self.place = place
+        self._shared = shared
         self._programs: list[subprocess.Popen[bytes]] = []
-        self._shared: Running | None = None
 
     def start(self) -> None:
         """Start every program without waiting."""
         for number, program in enumerate(self.peer.programs(self.place)):
-            with (self.place.folder / f"log-{number}").open("ab") as log:
+            with (self.folder / f"log-{number}").open("ab") as log:
                 self._programs.append(
                     subprocess.Popen(
                         program.command,
-                        cwd=self.place.folder,
-                        env=_environment(self.place) | dict(program.environment),
+                        cwd=self.folder,
+                        env=environment(self.place) | dict(program.environment),
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=log,
@@ -44,43 +42,23 @@ class Running:
                     )
                 )
 
-    def share(self, other: Running) -> None:
-        """Use the programs of another peer."""
-        self._shared = other
+    def client(self, *command: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment(self.place), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def get(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        return ask.get(self.port, path, body)
 
     def pids(self) -> list[int]:
-        """Return all living processes."""
-        sessions = {process.pid for process in (self._shared or self)._programs}
-        return [pid for pid, session in _sessions() if session in sessions]
+        sessions = {str(process.pid) for process in (self._shared or self)._programs}
+        return [pid for pid in every_pid() if sessions.intersection(stat(pid)[3:4])]
 
-    def cpu(self) -> float:
-        """Return the CPU seconds used so far, by processes that have ended and been waited for as well."""
-        return sum(_cpu(pid) for pid in self.pids())
+    def alive(self) -> bool:
+        return all(process.poll() is None for process in self._programs)
 
-    def memory(self) -> int:
-        """Return the proportional set size (PSS) of all processes, in bytes."""
-        return sum(pss(pid) for pid in self.pids())
-
-    def wait(self, path: str, deadline: float = DEADLINE) -> None:
-        """Wait for a good answer; raises ``RuntimeError`` with the logs' last lines."""
-        end = time.monotonic() + deadline
-        while True:
-            with suppress(OSError, http.client.HTTPException):
-                if get(self.port, path)[0] == 200:
-                    return
-            dead = [process for process in self._programs if process.poll() is not None]
-            if dead or time.monotonic() > end:
-                raise RuntimeError(f"{self.peer.name} does not answer {path}\n{self._logs()}")
-            time.sleep(0.05)
-
-    def _logs(self) -> str:
-        return "\n".join(path.read_text(errors="replace")[-1500:] for path in sorted(self.place.folder.glob("*log*")))
-
-    def trim_logs(self) -> None:
-        """Empty logs that have become long. All writers append."""
-        for path in self.place.folder.glob("*log*"):
-            if path.is_file() and path.stat().st_size > _LOG_LIMIT:
-                os.truncate(path, 0)
+    def logs(self) -> str:
+        return "\n".join(path.read_text(errors="replace")[-1500:] for path in sorted(self.folder.glob("*log*")))
 
     def end(self) -> None:
         """End every process of this peer."""
@@ -98,58 +76,29 @@ class Running:
                 os.kill(pid, signal.SIGKILL)
 
 
-def get(port: int, path: str, body: bytes | None = None, timeout: float = 10) -> tuple[int, bytes]:
-    """Ask once; return status and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
-    try:
-        connection.request("GET" if body is None else "POST", path, body=body)
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
+def setup() -> Setup:
+    """Return how peers are run as processes. Raises ``SystemExit`` when a program is missing."""
+    missing = [name for name in ("wrk", "caddy") if shutil.which(name) is None]
+    if missing:
+        raise SystemExit(f"bench: not installed: {', '.join(missing)}; `make test-deps` installs them on Debian")
+    return Setup(make, (sys.executable,), local_nginx())
 
 
-def pss(pid: int) -> int:
-    """Return a process's proportional set size in bytes; 0 when it has ended."""
-    return _rollup(pid).get("Pss", 0)
+def make(peer: Peer, shared: Running | None, folder: Path, static: Path) -> Processes:
+    """Return a peer that is ready to start: a `bench.running.Maker`."""
+    if isinstance(shared, Processes):
+        return Processes(peer, shared.place, shared)
+    return Processes(peer, Place(folder, static, local_nginx()))
 
 
-def private(pid: int) -> int:
-    """Return what only this process has in memory, in bytes; 0 when it has ended."""
-    rollup = _rollup(pid)
-    return rollup.get("Private_Clean", 0) + rollup.get("Private_Dirty", 0)
+@functools.cache
+def local_nginx() -> str:
+    """Return the path of an Nginx that is new enough."""
+    found = subprocess.run([ROOT / "scripts" / "local-nginx"], capture_output=True, text=True, check=True)
+    return found.stdout.strip()
 
 
-def _rollup(pid: int) -> dict[str, int]:
-    try:
-        lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-    except OSError:
-        return {}
-    fields = (line.split() for line in lines[1:])
-    return {name.rstrip(":"): int(size) * 1024 for name, size, *_ in fields}
-
-
-def _cpu(pid: int) -> float:
-    """Own and children's user and system time: fields 14 to 17 of proc(5)'s stat."""
-    return sum(map(int, _stat(pid)[11:15])) / _TICKS
-
-
-def _sessions() -> Iterator[tuple[int, int]]:
-    for entry in _PROC.iterdir():
-        if entry.name.isdigit():
-            stat = _stat(int(entry.name))
-            if stat:
-                yield int(entry.name), int(stat[3])
-
-
-def _stat(pid: int) -> list[str]:
-    try:
-        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def _environment(place: Place) -> dict[str, str]:
+def environment(place: Place) -> dict[str, str]:
     """Return an environment that configures nothing: any GUNICORN_ or NGINX_ variable of the caller is left out."""
     kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TZ") if name in os.environ}
     return kept | {

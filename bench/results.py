@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from typing import Any
 
 from bench.load import Sample
 from bench.peers.model import CPUS, ROOT, Peer
+from bench.running import Setup
 
 FOLDER = ROOT / "bench" / "results"
 _PACKAGES = ("gunicorn", "flask", "granian", "pyuwsgi", "starlette", "uvicorn", "uvicorn-worker")
@@ -45,8 +47,8 @@ def read(path: Path) -> Results:
 
 
 def newest(prefix: str = "run") -> Path | None:
-    """Return the newest result of its kind."""
-    return max(FOLDER.glob(f"{prefix}-*.json"), default=None)
+    """Return the newest result of its kind: of those whose names go on with a date."""
+    return max(FOLDER.glob(f"{prefix}-[0-9]*.json"), default=None)
 
 
 def describe(peers: Sequence[Peer]) -> dict[str, dict[str, str]]:
@@ -62,18 +64,28 @@ def describe(peers: Sequence[Peer]) -> dict[str, dict[str, str]]:
     }
 
 
-def machine(nginx: str) -> dict[str, Any]:
+def machine(setup: Setup) -> dict[str, Any]:
     """Return what the figures depend on; nothing that names the machine."""
+    versions = subprocess.run(
+        [*setup.python, "-m", "bench.results", setup.nginx], cwd=ROOT, capture_output=True, check=True
+    )
     return {
         "cpu": _line("/proc/cpuinfo", "model name"),
         "cpus": CPUS,
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": platform.release().partition("-")[0],
+        "commit": _first(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]),
+        **json.loads(versions.stdout),
+    }
+
+
+def _versions(nginx: str) -> dict[str, Any]:
+    """Return the versions of what serves, where this runs."""
+    return {
         "python": platform.python_version(),
         "nginx": _first([nginx, "-v"]).rpartition("/")[2],
         "caddy": _first(["caddy", "version"]),
         "packages": {name: version(name) for name in _PACKAGES},
-        "commit": _first(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]),
     }
 
 
@@ -91,3 +103,7 @@ def _line(path: str, name: str) -> str:
         if key.strip() == name:
             return value.strip()
     return platform.machine()
+
+
+if __name__ == "__main__":
+    print(json.dumps(_versions(sys.argv[1])))

@@ -14,18 +14,25 @@ from pathlib import Path
 
 from bench import load
 from bench.load import Sample
-from bench.peers.model import ROOT, Peer, Place
-from bench.processes import Running, get
+from bench.peers.model import ROOT, Peer
+from bench.running import Running, Setup
 from bench.workloads import ALL, BY_NAME, HELLO, MIB, STATIC_FILE, Cell, Workload
 
 Progress = Callable[[str], None]
 
 
-def run(peers: Sequence[Peer], cells: Sequence[Cell], repeats: int, seconds: int, say: Progress) -> list[Sample]:
+def run(
+    peers: Sequence[Peer],
+    cells: Sequence[Cell],
+    repeats: int,
+    seconds: int,
+    say: Progress,
+    setup: Setup,
+) -> list[Sample]:
     """Measure every peer in every cell, ``repeats`` times. The order of peers differs from one repeat to the next."""
     samples: list[Sample] = []
     order = random.Random(0)  # noqa: S311 (the same order each time)
-    with started(peers, say) as running:
+    with started(peers, say, setup) as running:
         for repeat in range(repeats):
             for cell in cells:
                 turn = [peer for peer in running if peer.peer.runs(cell.workload)]
@@ -36,23 +43,21 @@ def run(peers: Sequence[Peer], cells: Sequence[Cell], repeats: int, seconds: int
 
 
 @contextmanager
-def started(peers: Sequence[Peer], say: Progress) -> Iterator[list[Running]]:
+def started(peers: Sequence[Peer], say: Progress, setup: Setup) -> Iterator[list[Running]]:
     """Start all peers, see that each does its work, and end them all, also when this process is asked to end."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ExitStack() as stack:
+        stack.enter_context(_stopped_once())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         static = folder / "static"
         static.mkdir()
         (static / STATIC_FILE).write_bytes(random.Random(0).randbytes(MIB))  # noqa: S311
-        nginx = local_nginx()
         running: dict[str, Running] = {}
         for peer in peers:
             owner = running.get(peer.place_of)
             if peer.place_of and owner is None:
                 continue
-            one = Running(peer, owner.place if owner else _place(folder / peer.name, static, nginx))
-            if owner:
-                one.share(owner)
+            (folder / peer.name).mkdir()
+            one = setup.make(peer, owner, folder / peer.name, static)
             stack.callback(one.end)
             one.start()
             running[peer.name] = one
@@ -65,10 +70,29 @@ def started(peers: Sequence[Peer], say: Progress) -> Iterator[list[Running]]:
         yield list(running.values())
 
 
+@contextmanager
+def _stopped_once() -> Iterator[None]:
+    """Leave by ``SystemExit`` when asked to end; ending takes seconds, and being asked again must not cut it short."""
+
+    def stop(number: int, _: object) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    for each in before:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 def check(running: Running, workload: Workload) -> None:
     """Ask once; raises ``RuntimeError`` for another answer than the workload's."""
     body = bytes(workload.upload) if workload.upload else None
-    status, answer = get(running.port, workload.path, body)
+    status, answer = running.get(workload.path, body)
     expected = b'"size":%d' % workload.upload if workload.upload else b""
     complete = expected in answer.replace(b" ", b"") and (not workload.size or len(answer) == workload.size)
     if status != 200 or not complete:
@@ -81,21 +105,10 @@ def seconds_needed(peers: Sequence[Peer], cells: Sequence[Cell], repeats: int, s
     return repeats * sum(seconds * workload.longer + 0.3 for workload in runs)
 
 
-def loop_rate(workload: str, seconds: float) -> float:
+def loop_rate(setup: Setup, workload: str, seconds: float) -> float:
     """Return how often a second the application can be called in a loop, without any server, on one CPU."""
-    command = [sys.executable, "-m", "bench.loop", workload, str(seconds)]
+    command = [*setup.python, "-m", "bench.loop", workload, str(seconds)]
     return float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
-
-
-def local_nginx() -> str:
-    """Return the path of an Nginx that is new enough."""
-    found = subprocess.run([ROOT / "scripts" / "local-nginx"], capture_output=True, text=True, check=True)
-    return found.stdout.strip()
-
-
-def _place(folder: Path, static: Path, nginx: str) -> Place:
-    folder.mkdir()
-    return Place(folder, static, nginx)
 
 
 def load_average() -> list[float]:

@@ -1,12 +1,13 @@
 """Slow clients: `python -m bench.slow PORT COUNT`. Half send an upload at 2 kB/s, half read a 1 MiB answer at 10 kB/s.
 
 A phone on a bad line, many times. Prints `ready` when all are under way (a reader: once it has been answered), or
-after three seconds, since some servers never get that far. Runs until it is ended.
+after three seconds, since some servers never get that far. Runs until its standard input is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import sys
 from contextlib import suppress
@@ -62,8 +63,11 @@ async def _main(port: int, count: int) -> None:
     with suppress(TimeoutError):
         await asyncio.wait_for(asyncio.gather(*(event.wait() for event in started)), SETTLE)
     print("ready", flush=True)
-    await asyncio.gather(*tasks)
+    await asyncio.to_thread(sys.stdin.buffer.read)
+    for task in tasks:
+        task.cancel()
 
 
 if __name__ == "__main__":
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # peers that close are not worth a word
     asyncio.run(_main(int(sys.argv[1]), int(sys.argv[2])))

@@ -19,12 +19,13 @@ OURS, PROXIED, BARE, LIMIT = "this stack", "behind a proxy", "without a proxy", 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder of its own for one peer, and what all peers share."""
+    """A folder of its own for one peer, and what all peers share. ``access_log``: where images send it, not a file."""
 
     folder: Path
     static: Path
     nginx: str
     ports: dict[str, int] = field(default_factory=dict)
+    access_log: str = ""
 
     def port(self, name: str = "http") -> int:
         """Return a free port; the same one for the same name."""
@@ -37,6 +38,7 @@ class Place:
     def write(self, name: str, text: str, **values: object) -> Path:
         """Write a configuration file; ``@NAME@`` in it is replaced."""
         own = {"FOLDER": self.folder, "STATIC": self.static, "HTTP": self.port(), "USER": _user(), "TEMP": self._temp()}
+        own |= {"ACCESS_LOG": self.access_log or self.folder / "access.log"}
         values = own | values
         for key, value in values.items():
             text = text.replace(f"@{key}@", str(value))
@@ -69,6 +71,7 @@ class Peer:
 
     ``source`` names whose configuration this is; ``configuration`` says it in a line. ``workloads`` are the names of
     those that make sense for it; none: all. ``port`` is asked, out of those of ``place_of`` (or of its own place).
+    ``environment`` is what this stack's containers get.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Peer:
     workloads: frozenset[str] = frozenset()
     port: str = "http"
     place_of: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def runs(self, workload: str) -> bool:
         """Say whether this workload makes sense here."""

@@ -66,7 +66,8 @@ def stack(environment: Mapping[str, str], replicas: int = 1) -> Callable[[Place]
 
 
 def _ours(name: str, title: str, configuration: str, workloads: frozenset[str], **environment: str) -> Peer:
-    return Peer(name, title, OURS, "this repository", configuration, stack(environment), workloads)
+    programs = stack(environment)
+    return Peer(name, title, OURS, "this repository", configuration, programs, workloads, environment=environment)
 
 
 def _direct(peer: Peer) -> Peer:

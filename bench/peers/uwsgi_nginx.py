@@ -30,7 +30,7 @@ http {
     default_type application/octet-stream;
     log_format main '$remote_addr - $remote_user [$time_local] "$request" '
                     '$status $body_bytes_sent "$http_referer" "$http_user_agent" "$http_x_forwarded_for"';
-    access_log @FOLDER@/access.log main;
+    access_log @ACCESS_LOG@ main;
     sendfile on;
     keepalive_timeout 65;
     client_max_body_size 0;

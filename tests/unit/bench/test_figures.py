@@ -119,7 +119,7 @@ def test_a_plot_escapes_what_it_is_given() -> None:
 
 def test_every_block_of_the_page_is_one_that_is_generated() -> None:
     names = document.BLOCK.findall(document.PAGE.read_text())
-    assert set(names) == {*document.blocks(made([sample("greendock", 1)])), "cost", "growth"}
+    assert set(names) == {*document.blocks(made([sample("greendock", 1)])), "containers", "cost", "growth"}
 
 
 def test_every_peer_names_its_source_and_runs_in_some_cell() -> None:
@@ -128,3 +128,22 @@ def test_every_peer_names_its_source_and_runs_in_some_cell() -> None:
         assert peer.configuration
         assert any(peer.runs(cell.workload) for cell in cells("default"))
         assert peer.workloads <= BY_NAME.keys()
+
+
+def test_the_newest_run_is_not_one_in_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    for name in ("run-2026-01-01-0000", "run-2026-02-01-0000", "run-containers-2026-03-01-0000"):
+        (tmp_path / f"{name}.json").touch()
+    assert results.newest("run") == tmp_path / "run-2026-02-01-0000.json"
+    assert results.newest("run-containers") == tmp_path / "run-containers-2026-03-01-0000.json"
+    assert results.newest("growth") is None
+
+
+def test_a_run_in_containers_rewrites_one_block_and_no_other(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text("<!-- bench: aims -->\nold\n<!-- end -->\n<!-- bench: containers -->\n<!-- end -->\n")
+    document.insert(page, {"containers": document.short(made([sample("greendock", 90), sample("tutorial", 80)]))})
+    kept, _, written = page.read_text().partition("<!-- bench: containers -->")
+    assert kept == "<!-- bench: aims -->\nold\n<!-- end -->\n"
+    assert "| tutorial | 80 (0.89) |" in written
+    assert "| Flask JSON: ahead of every proxied Gunicorn (the best of them: tutorial) | 1.12 | 1.00 | yes |" in written
