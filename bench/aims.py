@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from bench.load import Sample
 from bench.results import Results
 from bench.summary import Key, by_key, ratio
-from bench.workloads import ALL, JSON, SLOW, STATIC, UPLOAD, USUAL, Workload
+from bench.workloads import ALL, HELLO, JSON, SLOW, STATIC, UPLOAD, USUAL, WAIT, Workload
 
 OURS = "greendock"
 PROXIED_GUNICORN = ("tutorial", "caddy")
 UWSGI = "uwsgi-nginx-flask"
-LEAN_CLASS = "LeanWorker"
+GTHREAD = "greendock-gthread"
+TIMES_GTHREAD = {HELLO: 5.0, JSON: 2.5, WAIT: 1.0}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ def check(results: Results) -> list[Aim]:
         *_beside_direct(groups),
         *_static(groups),
         *_slow(groups),
-        *_lean(results, groups),
+        *_beside_uwsgi(groups),
+        *_beside_gthread(groups),
     ]
 
 
@@ -78,9 +80,15 @@ def _slow(groups: Groups) -> Iterator[Aim]:
         yield Aim("200 slow clients leave fast ones 90 % of their rate", value, 0.9)
 
 
-def _lean(results: Results, groups: Groups) -> Iterator[Aim]:
-    name = next((name for name, peer in results.peers.items() if LEAN_CLASS in peer["title"]), "")
+def _beside_uwsgi(groups: Groups) -> Iterator[Aim]:
     for workload in ALL:
-        value = ratio(_get(groups, name, workload), _get(groups, UWSGI, workload))
+        value = ratio(_get(groups, OURS, workload), _get(groups, UWSGI, workload))
         if value is not None:
-            yield Aim(f"{workload.title}: with the lean worker, ahead of uWSGI behind Nginx", value, 1)
+            yield Aim(f"{workload.title}: ahead of uWSGI behind Nginx", value, 1)
+
+
+def _beside_gthread(groups: Groups) -> Iterator[Aim]:
+    for workload, times in TIMES_GTHREAD.items():
+        value = ratio(_get(groups, OURS, workload), _get(groups, GTHREAD, workload))
+        if value is not None:
+            yield Aim(f"{workload.title}: {times:g} times gthread in the same place", value, times)

@@ -89,12 +89,12 @@ def peers() -> list[Peer]:
     """Return the template as it is, then with each other worker class worth a row, then those without the proxy."""
     default = worker_class()
     found = [_ours(DEFAULT, f"Greendock ({default})", "the template's defaults", frozenset())]
-    for name in ("lean", "gthread"):
+    for name in ("drain", "gthread"):
         available = name in SUPPORTED_WORKERS or name in plugins(WORKERS)
         if available and worker_class(name) != default:
             chosen = {"GUNICORN_WORKER_CLASS": name}
             title, configuration = f"Greendock ({worker_class(name)})", f"GUNICORN_WORKER_CLASS={name}"
-            workloads = frozenset() if name == "lean" else frozenset({"hello", "json", "wait"})
+            workloads = frozenset() if name == "drain" else frozenset({"hello", "json", "wait"})
             found.append(_ours(f"greendock-{name}", title, configuration, workloads, **chosen))
     direct = [_direct(peer) for peer in found if not peer.workloads]
     found.append(
