@@ -73,6 +73,13 @@ def late(environ, start_response):
     raise ValueError("late")
 
 
+def endless(environ, start_response):
+    """A response for a client that goes away."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    while True:
+        yield b"x" * 65536
+
+
 def boom(environ, start_response):
     raise ValueError("boom")
 
@@ -106,5 +113,5 @@ def cookies(environ, start_response):
 
 ROUTES = {
     f"/{route.__name__}": route
-    for route in (pid, process, talks, late, boom, stream, empty, same, file, cookies)
+    for route in (pid, process, talks, late, endless, boom, stream, empty, same, file, cookies)
 }

@@ -232,7 +232,7 @@ def test_statsd_gets_the_same_metrics(start):
                 exchange(server, REQUESTS[name])
             counts = Counter()
             prefix = f"{worker}.service."
-            while counts["gunicorn.requests:1|c|@1.0|#region:here"] < 1 + 5 + 0:  # /pid, and all but the garbage
+            while counts["gunicorn.requests:1|c|@1.0|#region:here"] < 6:  # /pid, and all but the garbage
                 name = statsd.recv(1000).decode()
                 if name.startswith(prefix):
                     # Timers and gauges vary.
@@ -248,3 +248,17 @@ def test_statsd_gets_the_same_metrics(start):
         "gunicorn.log.exception:1|c|@1.0|#region:here",
         "gunicorn.log.warning:1|c|@1.0|#region:here",
     }
+
+
+def test_a_response_that_is_cut_off_is_logged_too(start):
+    twins = Twins(start, "--access-logfile", "-", "--access-logformat", "access %(U)s %(s)s", app="lean_echo:app")
+    for answers in twins.ask(get("/late")):
+        assert "IncompleteRead" in answers[0][0]
+    for server in twins.servers:
+        client = server.connect(get("/endless"))
+        client.sock.recv(1)
+        client.close()
+        exchange(server, get("/the-last"))
+        until(lambda server=server: "access /the-last 200" in server.log)
+        assert "access /late 200" in server.log
+        assert "access /endless 200" in server.log
