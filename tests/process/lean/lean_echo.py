@@ -36,21 +36,25 @@ def echo(environ, start_response):
     return answer(start_response, {"body": body, "environ": seen})
 
 
+def target_of(link):
+    return link.readlink() if link.is_symlink() else link  # the one that lists the folder is gone
+
+
 def process(environ, start_response):
     """What settings for the process have changed."""
     return answer(
         start_response,
         {
-            "cwd": os.getcwd(),
+            "cwd": str(Path.cwd()),
             "user": pwd.getpwuid(os.geteuid()).pw_name,
             "group": grp.getgrgid(os.getegid()).gr_name,
             "groups": sorted(os.getgroups()),
             "variable": os.environ.get("FROM_RAW_ENV"),
             "preloaded": os.getpid() != LOADED_IN,
             "heartbeat": sorted(
-                str(Path(os.readlink(fd)).parent)
-                for fd in Path("/proc/self/fd").iterdir()
-                if fd.is_symlink() and "wgunicorn-" in os.readlink(fd)
+                str(target.parent)
+                for target in map(target_of, Path("/proc/self/fd").iterdir())
+                if "wgunicorn-" in target.name
             ),
             "path": sys.path[0],
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import re
@@ -32,7 +33,11 @@ class Twins:
         for server in self.servers:
             if port_from:  # where the log is, when settings put it elsewhere
                 file = server.log_path.with_name(port_from)
-                found = until(lambda file=file: file.exists() and re.search(r"Listening at: http://127.0.0.1:(\d+)", file.read_text()))
+                found = until(
+                    lambda file=file: (
+                        file.exists() and re.search(r"Listening at: http://127.0.0.1:(\d+)", file.read_text())
+                    )
+                )
                 server.port = int(found[1])
                 until(lambda server=server: up(server))
             else:
@@ -50,7 +55,9 @@ class Twins:
             until(lambda file=file: file.exists() and "/the-last" in file.read_text())
         lines = [file.read_text().splitlines() for file in files]
         # How often each was asked whether it is ready is of no interest.
-        return [[mask(line, s) for line in each if "/pid" not in line] for each, s in zip(lines, self.servers)]
+        return [
+            [mask(line, s) for line in each if "/pid" not in line] for each, s in zip(lines, self.servers, strict=True)
+        ]
 
 
 def get(target: str = "/", *fields: str, method: str = "GET", version: str = "HTTP/1.1", body: bytes = b"") -> bytes:
@@ -67,10 +74,8 @@ def up(server: Server) -> bool:
 def exchange(server: Server, data: bytes) -> list[Any]:
     """Send ``data`` and nothing more; return every answer until the server closes: status, headers, body."""
     client = server.connect(data)
-    try:
+    with contextlib.suppress(OSError):  # refused and closed before all was sent
         client.sock.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass  # refused and closed before all was sent
     received = client.rest()
     client.close()
     return list(answers(received, data.partition(b" ")[0].decode("latin-1")))

@@ -128,7 +128,8 @@ def test_a_client_that_waits_for_100_continue_gets_it(edge: Edge) -> None:
         client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
         received = b""
         while b"100 Continue\r\n\r\n" not in received:
-            assert (more := client.recv(1000)), received
+            more = client.recv(1000)
+            assert more, received
             received += more
         client.sendall(b"ok")
         response = http.client.HTTPResponse(client)

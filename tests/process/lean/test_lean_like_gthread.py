@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 from collections import Counter
 from pathlib import Path
@@ -113,7 +114,6 @@ def test_a_request_that_is_refused_is_complained_about_alike(start):
         complaints.append([mask(line, server) for line in server.log.splitlines() if re.search("Invalid|Error", line)])
     assert complaints[0] == complaints[1]
     assert sum("Invalid request from ip=127.0.0.1: " in line for line in complaints[0]) == len(names) - 1
-
 
 
 def process(twins):
@@ -262,3 +262,82 @@ def test_a_response_that_is_cut_off_is_logged_too(start):
         until(lambda server=server: "access /the-last 200" in server.log)
         assert "access /late 200" in server.log
         assert "access /endless 200" in server.log
+
+
+def test_the_access_log_goes_to_syslog(start):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(("127.0.0.1", 0))
+        syslog.settimeout(20)
+        args = ("--log-syslog", "--log-syslog-to", f"udp://127.0.0.1:{syslog.getsockname()[1]}")
+        twins = Twins(start, *args, "--access-logformat", ATOMS, app="lean_echo:app")
+        twins.ask(REQUESTS["post"])
+        lines = []
+        while len(lines) < 2:
+            if "POST /form HTTP" in (line := syslog.recv(10000).decode()):
+                lines.append(re.sub(r"\[\d+\]", "[pid]", line))
+        assert lines[0] == lines[1]
+
+
+#: The hooks of a WSGI server's life, by how many arguments they take.
+HOOKS = {
+    1: ["on_starting", "when_ready", "on_reload", "on_exit", "post_worker_init", "worker_int", "worker_abort"],
+    2: ["pre_request", "pre_fork", "post_fork", "worker_exit", "child_exit"],
+    3: ["nworkers_changed"],
+    4: ["post_request"],
+}
+
+
+def test_every_hook_is_called_as_often(start):
+    conf = "".join(
+        f"def {name}({', '.join('abcd'[:count])}):\n"
+        f"    with open(__file__ + '.hooks', 'a') as file: print('{name}', file=file)\n"
+        for count, names in HOOKS.items()
+        for name in names
+    )
+    twins = Twins(start, app="lean_echo:app", conf=conf)
+
+    def called(server):
+        return Counter(server.log_path.with_name("gunicorn.conf.py.hooks").read_text().split())
+
+    for server in twins.servers:
+        exchange(server, REQUESTS["get"])
+        for number in (signal.SIGABRT, signal.SIGQUIT, signal.SIGHUP):
+            before, (worker,) = called(server), server.pids()
+            os.kill(server.process.pid if number == signal.SIGHUP else worker, number)
+            until(lambda s=server, b=before: called(s)["post_worker_init"] > b["post_worker_init"])
+            until(lambda server=server, worker=worker: len(server.pids() - {worker}) == len(server.pids()) == 1)
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+    expected, got = (called(server) for server in twins.servers)
+    assert got == expected
+    assert set(got) == {name for names in HOOKS.values() for name in names}
+
+
+DIRTY = """
+from gunicorn.dirty import DirtyApp, get_dirty_client
+import os
+class Heavy(DirtyApp):
+    def init(self):
+        self.seen = 0
+    def work(self, text):
+        self.seen += 1
+        return [text.upper(), self.seen, os.getpid()]
+    def close(self):
+        pass
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    body = repr(path == "/pid" or get_dirty_client().execute("heavy:Heavy", "work", path)[:2]).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def test_dirty_workers_can_be_asked(start, tmp_path):
+    (tmp_path / "heavy.py").write_text(DIRTY)
+    conf = "dirty_apps = ['heavy:Heavy']\ndirty_workers = 1\n"
+    twins = Twins(start, "--pythonpath", str(tmp_path), app="heavy:app", conf=conf)
+    for server in twins.servers:
+        until(lambda server=server: exchange(server, get("/ready"))[0][0] == 200)
+    expected, got = twins.ask(get("/a") + get("/b"))
+    assert [answer[3].partition(",")[0] for answer in got] == ["['/A'", "['/B'"]
+    assert [answer[0] for answer in got] == [answer[0] for answer in expected]

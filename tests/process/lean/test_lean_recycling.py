@@ -65,7 +65,7 @@ def test_connections_that_come_while_one_of_two_workers_recycles_are_the_others(
 
 
 def test_a_request_on_a_kept_connection_is_answered_by_the_worker_that_recycles(start, tmp_path):
-    server = start("--threads", "2", "--keep-alive", "60", conf=LAST, *("--max-requests", "100000"))
+    server = start("--threads", "2", "--keep-alive", "60", "--max-requests", "100000", conf=LAST)
     kept = [server.connect(request("/pid")) for _ in range(5)]
     assert all(client.reply().headers["Connection"] == "keep-alive" for client in kept)
     last = server.connect(request(f"/held?{tmp_path}/arrived,{tmp_path}/release"))
