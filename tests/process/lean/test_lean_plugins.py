@@ -18,9 +18,9 @@ from tests.support import ROOT, Server
 LEAN = {"GUNICORN_WORKER_CLASS": "lean"}
 
 
-def with_lean(serve):
-    """Start servers with lean, whatever worker class a test asks for."""
-    return lambda source, **environment: serve(source, **(environment | LEAN))
+def with_lean(serve, **settings):
+    """Start servers with lean (and ``settings``), whatever worker class a test asks for."""
+    return lambda source, **environment: serve(source, **(environment | LEAN | settings))
 
 
 def test_metrics_count_requests_exactly(serve):
@@ -90,7 +90,8 @@ def test_a_queue_longer_than_worker_connections_is_answered_at_a_stop(serve):
 
 
 def test_a_client_that_comes_after_the_stop_is_refused_while_requests_are_still_served(serve):
-    test_drain.test_a_client_that_comes_after_the_stop_is_refused_while_requests_are_still_served(with_lean(serve))
+    serve = with_lean(serve, GUNICORN_GRACEFUL_TIMEOUT="60")  # refused before that, not because of it
+    test_drain.test_a_client_that_comes_after_the_stop_is_refused_while_requests_are_still_served(serve)
 
 
 IDS = """
