@@ -110,7 +110,8 @@ def test_a_request_that_is_refused_is_complained_about_alike(start):
     for server in twins.servers:
         for name in names:
             exchange(server, REQUESTS[name])
-        until(lambda server=server: "ValueError: boom" in server.log)
+        exchange(server, get("/late"))
+        until(lambda server=server: "ValueError: late" in server.log)
         complaints.append([mask(line, server) for line in server.log.splitlines() if re.search("Invalid|Error", line)])
     assert complaints[0] == complaints[1]
     assert sum("Invalid request from ip=127.0.0.1: " in line for line in complaints[0]) == len(names) - 1
