@@ -191,9 +191,10 @@ class LeanWorker(Worker):  # type: ignore[misc]
 
     def close_listeners(self) -> None:
         """Close this process's copies of the listening sockets."""
-        for listener, _ in self.listeners.values():
-            listener.close()
-        self.listeners.clear()
+        with self.accept_lock:
+            for listener, _ in self.listeners.values():
+                listener.close()
+            self.listeners.clear()
 
     def close_overdue(self) -> None:
         """Close the parked connections that have waited too long."""
@@ -293,8 +294,15 @@ class LeanWorker(Worker):  # type: ignore[misc]
     def accept(self, fd: int, then: Any) -> bool:
         """Accept one connection and pass it on to ``then``; False when none was waiting."""
         try:
-            listener, server = self.listeners[fd]
-            sock, client = listener.accept()
+            with self.accept_lock:  # a connection is in self.conns before anybody sees that its worker may end
+                listener, server = self.listeners[fd]
+                sock, client = listener.accept()
+                try:
+                    conn = Connection(sock, client, server, self.cfg, self.limits)
+                except OSError:
+                    sock.close()  # reset before it was served
+                    return True
+                self.conns[conn.fd] = conn
         except KeyError:
             return False  # closed in this moment: the worker stops
         except BlockingIOError:
@@ -307,15 +315,9 @@ class LeanWorker(Worker):  # type: ignore[misc]
                 self.set_accepting(False)
                 return False
             return error.errno == errno.ECONNABORTED
-        try:
-            conn = Connection(sock, client, server, self.cfg, self.limits)
-        except OSError:
-            sock.close()  # reset before it was served
-            return True
         conn.deadline = time.monotonic() + (
             self.keepalive + FIRST_BYTE_SECONDS if self.alive else STOP_KEEPALIVE_LINGER
         )
-        self.conns[conn.fd] = conn
         if len(self.conns) >= self.max_conns:
             self.set_accepting(False)
         then(conn)

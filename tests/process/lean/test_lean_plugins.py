@@ -125,6 +125,5 @@ def test_the_request_ids_mixin_gives_each_request_its_id(with_ids):
     test_request_id.test_concurrent_requests_do_not_mix_their_ids(with_ids)
 
 
-@pytest.mark.xfail(reason="RequestIdThreads forgets the id in ThreadWorker.handle, which lean does not have")
 def test_the_request_ids_mixin_leaves_no_id_behind(with_ids):
     test_request_id.test_every_record_of_a_request_carries_its_id_and_no_other(with_ids)
