@@ -6,7 +6,7 @@ proxy's are in ``greendock.edge.variables``. The reference and ``.env.example`` 
 
 from __future__ import annotations
 
-from greendock import kinds
+from greendock import kinds, scheduling
 from greendock.edge.variables import VARIABLES as EDGE
 from greendock.hook_events import FAIL_FAST_CHOICES
 from greendock.schema import Variable
@@ -62,6 +62,13 @@ GREENDOCK = (
         kinds.SIZE,
         "128m",
         "What one worker needs. Under a memory limit no more workers are computed than fit.",
+        WORKERS,
+    ),
+    Variable(
+        "GREENDOCK_SCHEDULER",
+        kinds.choice(*scheduling.POLICIES),
+        "batch",
+        "The kernel's policy for workers: with `batch` (SCHED_BATCH) Nginx does not interrupt one for each answer.",
         WORKERS,
     ),
     Variable(

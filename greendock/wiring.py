@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from greendock import consistency, hooks
+from greendock import consistency, hooks, scheduling
 from greendock.consistency import Together
 from greendock.hook_events import EVENTS, SSL_CONTEXT
 from greendock.hooks import Hook
@@ -56,13 +56,16 @@ def own_hooks(options: Mapping[str, Any], together: Together, workers: Setting) 
     def name_health_path(server: Any) -> None:
         server.log.health_path = options["GREENDOCK_HEALTH_PATH"] or ""  # a logger may leave health checks out
 
+    def schedule(_server: Any, _worker: Any) -> None:
+        scheduling.choose(options["GREENDOCK_SCHEDULER"])
+
     return OwnHooks(
         first={
             "on_starting": _own(check_command_line, explain_workers, name_health_path, readiness.claim),
             "when_ready": _own(lifecycle.install),
             "on_reload": _own(lifecycle.install, readiness.refresh, explain_workers, name_health_path),
             "nworkers_changed": _own(readiness.resize),
-            "post_fork": _own(lifecycle.start_boot_deadline),
+            "post_fork": _own(lifecycle.start_boot_deadline, schedule),
             "worker_exit": _own(lifecycle.slow_down),
             "child_exit": _own(readiness.forget),
             "on_exit": _own(readiness.remove),

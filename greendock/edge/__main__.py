@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from greendock import scheduling
 from greendock.edge import certificate, configuration, master, static
 from greendock.edge.kinds import LOCAL, UPSTREAM
 from greendock.edge.render import certificate_paths, render, worker_processes
@@ -103,6 +104,7 @@ def _run(_: argparse.Namespace, values: dict[str, Any]) -> None:
         _test(values, rundir, _rendered(values)).replace(rundir.configuration)
     _announce(values)
     command = [*_nginx(values, rundir, rundir.configuration), "-g", "daemon off;"]
+    scheduling.choose(values["NGINX_SCHEDULER"])
     try:
         os.execvp(command[0], command)  # noqa: S606
     except OSError as error:

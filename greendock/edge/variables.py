@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from greendock import scheduling
 from greendock.edge import kinds as edge
 from greendock.edge.kinds import duration, size
 from greendock.kinds import BOOLEAN, NETWORKS, PORT, Kind, choice, integer
@@ -148,6 +149,12 @@ VARIABLES: tuple[Variable, ...] = (
     *_section(
         "Nginx: processes and paths",
         ("WORKER_PROCESSES", edge.WORKERS, edge.AUTO, "Nginx workers; `auto` counts the CPUs the container may use."),
+        (
+            "SCHEDULER",
+            choice(*scheduling.POLICIES),
+            "batch",
+            "The kernel's policy for Nginx: with `batch` (SCHED_BATCH) it does not interrupt Gunicorn for each answer.",
+        ),
         ("WORKER_CONNECTIONS", integer(64, 1000000), "4096", "Connections of each worker, to Gunicorn included."),
         ("SHUTDOWN_TIMEOUT", duration(1, 3600), "30s", "Time for open connections on stop and after a reload."),
         ("MAINTENANCE_RETRY_AFTER", duration(1), "5m", "Retry-After of the maintenance answer."),

@@ -40,7 +40,7 @@ VALUES = {
     "GUNICORN_BIND": ["127.0.0.1:9999,unix:/tmp/x", '["[::1]:80"]'],
     "GUNICORN_RAW_PASTE_GLOBAL_CONF": ['["a=1,2"]', "b=3"],
     "GUNICORN_UMASK": ["0077", "18"],
-    "GUNICORN_PROXY_PROTOCOL": ["auto", "off"],
+    "GUNICORN_PROXY_PROTOCOL": ["off"],
     "GUNICORN_LOGCONFIG_DICT": ["{}", '{"version": 1}'],
     "GUNICORN_WORKER_CLASS": ["gthread", "asgi", "sync"],
     "GUNICORN_THREADS": ["1"],

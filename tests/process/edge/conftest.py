@@ -35,7 +35,6 @@ def gunicorn(folder: Path, record: Path, **environment: str) -> Server:
         "EDGE_TEST_FOLDER": str(record),
         "WEB_CONCURRENCY": "1",
         "GUNICORN_THREADS": "16",
-        "GUNICORN_WORKER_CLASS": "gthread",
         "GUNICORN_KEEPALIVE": "75",
     }
     server = Server(folder, **settings | environment)
