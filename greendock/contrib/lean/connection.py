@@ -28,11 +28,14 @@ _SMALL_READ, _LARGEST_READ, _LARGE_READ = 8192, 1024 * 1024, 16384
 _DRAIN_BYTES = 65536
 _DRAIN_SECONDS = 5.0
 
+_FOREVER = struct.pack("@ll", 0, 0)
+
 
 class SocketSource(Unreader):  # type: ignore[misc]
     """Request bytes for Gunicorn's body readers: what was read with the head, then the socket, only as asked for."""
 
     deadline: float | None = None
+    limited = False
 
     def __init__(self, sock: socket.socket, silence: bytes, buffered: bytes) -> None:
         super().__init__()
@@ -73,11 +76,17 @@ class SocketSource(Unreader):  # type: ignore[misc]
             missing -= len(data)
         return b"".join(parts)
 
+    def allow_silence(self) -> None:
+        """Lift the limit on waiting: the next request may be one whose application waits for as long as it likes."""
+        if self.limited:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _FOREVER)
+            self.limited = False
+
     def _receive(self, size: int) -> bytes:
         try:
-            if self.silence:
+            if not self.limited:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self.silence)
-                self.silence = b""
+                self.limited = True
             return self.sock.recv(min(size, _LARGEST_READ))
         except BlockingIOError:
             raise PeerSilentError("the peer stopped sending the request body") from None
@@ -190,6 +199,7 @@ class Connection:
             except Exception:  # whatever is wrong with a body nobody wanted, its end will not be found
                 return False
         self.buf = source.take_buffered()
+        source.allow_silence()
         self.source = None
         return True
 

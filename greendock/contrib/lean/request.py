@@ -133,7 +133,7 @@ def parse_plain(head: bytes, peer: Peer, req_number: int) -> PlainRequest | None
     req.uri = target
     req.path, _, req.query = target.partition("?")
     req.version = (1, 1) if minor == "1" else (1, 0)
-    req.peer_closes = _peer_closes(fields.get("CONNECTION"), req.version)
+    req.peer_closes = method == "CONNECT" or _peer_closes(fields.get("CONNECTION"), req.version)
     return req
 
 

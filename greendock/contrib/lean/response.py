@@ -117,7 +117,7 @@ class LeanResponse(Response):  # type: ignore[misc]
             super().write(data)  # sends the head, warns
             return
         if self.response_length is not None:
-            data = data[: self.response_length - self.sent]  # never more than Content-Length announced
+            data = data[: max(self.response_length - self.sent, 0)]  # never more than Content-Length announced
         self.sent += len(data)
         if self.chunked:  # RFC 9112 section 7.1; an empty chunk would be the last
             if data:
@@ -164,7 +164,7 @@ class LeanResponse(Response):  # type: ignore[misc]
         except OSError:
             return False
         if self.response_length is not None:
-            length = min(length, self.response_length)
+            length = min(length, self.response_length - self.sent)
         if length <= 0:
             return False
         self.send_headers()

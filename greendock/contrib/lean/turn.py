@@ -126,4 +126,4 @@ class Turn:
             return False
         if self._used is None:
             self._used = used
-        return used - self._used < PATIENCE
+        return round(used - self._used, 6) < PATIENCE  # both are whole ticks

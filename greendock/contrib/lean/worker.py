@@ -134,7 +134,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
                 self.do_tick()
             self.wait(PATIENCE if self.turn.watch() else self.tick)
         self.stop()
-        os.close(stop_threads)  # an event every thread sees
+        os.write(stop_threads, b".")  # an event every thread sees; a close is none if the application forked
         for thread in threads:
             thread.join(timeout=0.1 if self.conns else TICK)
 
@@ -166,18 +166,22 @@ class LeanWorker(Worker):  # type: ignore[misc]
         limit = now + self.cfg.graceful_timeout
         self.set_accepting(False)
         self.turn.open()
-        for conn in list(self.parked):
-            if not conn.buf:
-                # Long enough for a request that is already on its way (it is answered with Connection: close).
-                conn.deadline = min(conn.deadline, now + STOP_KEEPALIVE_LINGER)
         # A worker that makes room for its successor leaves the queue, which backlog bounds, to the others.
         queued = 0 if self.recycling else self.cfg.backlog
         while now < limit:
             self.notify()
             self.turn.watch()
+            for conn in list(self.parked):
+                if not conn.buf:
+                    # Long enough for a request that is already on its way (it is answered with Connection: close).
+                    conn.deadline = min(conn.deadline, now + STOP_KEEPALIVE_LINGER)
             while queued > 0 and len(self.conns) < self.max_conns:
                 accepted = [self.accept(fd, self.park) for fd in self.listeners]
-                queued = queued - 1 if any(accepted) else 0
+                if not any(accepted):
+                    if now >= self.accept_again:  # else out of file descriptors: some are free when requests have ended
+                        queued = 0
+                    break
+                queued -= 1
             if not queued:
                 self.close_listeners()
             if not self.conns:
@@ -269,7 +273,9 @@ class LeanWorker(Worker):  # type: ignore[misc]
 
     def drop(self, conn: Connection) -> None:
         """Close a connection this thread owns."""
-        self.conns.pop(conn.fd, None)
+        # An application that took the socket over may have closed it: then the number may be another connection's now.
+        if self.conns.get(conn.fd) is conn:
+            del self.conns[conn.fd]
         conn.close()
         if not self.alive:
             self.wake()
@@ -336,7 +342,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
                 return received is None
             while (req := conn.next_request()) is not None:
                 if not self.handle_request(req, conn) or not conn.finish(req):
-                    return self.hang_up(conn, req)
+                    return self.hang_up(conn)
                 began = False
                 conn.deadline = time.monotonic() + (self.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
                 if not conn.buf:
@@ -351,12 +357,10 @@ class LeanWorker(Worker):  # type: ignore[misc]
             self.log.debug("Closing connection. %s", error)
         except Exception as error:
             self.handle_error(req, conn.sock, conn.client, error)
-        return self.hang_up(conn, None)
+        return self.hang_up(conn)
 
-    def hang_up(self, conn: Connection, req: Any) -> bool:
+    def hang_up(self, conn: Connection) -> bool:
         """Close, lingering where the peer may still be sending; False when it is ready to be closed."""
-        if req is not None and conn.source is None and req.should_close() and not conn.buf:
-            return False  # the peer asked for it and has nothing more to say
         conn.half_close()
         conn.deadline = time.monotonic() + LINGER_SECONDS
         return conn.discard()
