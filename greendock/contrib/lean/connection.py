@@ -16,7 +16,7 @@ from gunicorn.http.unreader import Unreader
 
 from greendock.contrib.lean import environ
 from greendock.contrib.lean.errors import PeerGoneError, PeerSilentError
-from greendock.contrib.lean.request import NO_BODY, Limits, Peer, check_partial, parse_plain
+from greendock.contrib.lean.request import Limits, Peer, check_partial, parse_plain
 
 #: Bytes asked of the kernel for a request head and what follows it.
 _READ_SIZE = 65536
@@ -186,18 +186,17 @@ class Connection:
         source = self.source
         if source is None:
             return True
-        if req.body is not NO_BODY:
-            if req.body.failed:
-                return False  # where the next request starts is unknown
-            source.deadline = time.monotonic() + _DRAIN_SECONDS
-            left = _DRAIN_BYTES
-            try:
-                while data := req.body.read(8192):
-                    left -= len(data)
-                    if left < 0:
-                        return False
-            except Exception:  # whatever is wrong with a body nobody wanted, its end will not be found
-                return False
+        if req.body.failed:
+            return False  # where the next request starts is unknown
+        source.deadline = time.monotonic() + _DRAIN_SECONDS
+        left = _DRAIN_BYTES
+        try:
+            while data := req.body.read(8192):
+                left -= len(data)
+                if left < 0:
+                    return False
+        except Exception:  # whatever is wrong with a body nobody wanted, its end will not be found
+            return False
         self.buf = source.take_buffered()
         source.allow_silence()
         self.source = None

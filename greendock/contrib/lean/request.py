@@ -42,10 +42,6 @@ def _field_name(raw: str) -> str:
     return name
 
 
-#: The body of a request that has none. Reading it changes nothing, so every such request shares it.
-NO_BODY = Body(LengthReader(None, 0))
-
-
 class Limits(Request):  # type: ignore[misc]
     """``limit_request_*`` as Gunicorn reads them (what 0, negative and huge values mean), in bytes and fields."""
 
@@ -90,7 +86,7 @@ class PlainRequest(Request):  # type: ignore[misc]
         self.peer_addr = self.remote_addr = peer.peer_addr
         self.req_number = req_number
         self.trailers: list[tuple[str, str]] = []
-        self.body = NO_BODY
+        self.body = Body(LengthReader(None, 0))
         self.content_length = 0
         self.peer_closes = False
 
