@@ -11,7 +11,7 @@ DOCKERFILES := $(wildcard Dockerfile nginx/Dockerfile bench/Dockerfile)
 ARGS :=
 
 .PHONY: help up down logs local test test-unit test-process test-container test-deps lint format engine engine-stop \
-	base-images reference bench rollout clean
+	base-images reference bench bench-containers rollout clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ base-images: ## pull the base images, or build stand-ins where the registry cann
 bench: ## side-by-side benchmarks (ARGS=... is handed on)
 	@scripts/test-deps bench
 	$(RUN) --group bench python -m bench $(ARGS)
+
+bench-containers: engine base-images ## the same in containers (ARGS=... is handed on)
+	$(RUN) --group bench python -m bench --containers $(ARGS)
 
 rollout: ## replace the running application without losing a request (ARGS=... is handed on)
 	deploy/rollout $(ARGS)
