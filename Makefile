@@ -14,7 +14,7 @@ ARGS :=
 	base-images reference bench bench-containers rollout clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: engine base-images ## build, start and wait until healthy; prints the address
 	@scripts/up

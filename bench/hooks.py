@@ -59,7 +59,8 @@ VARIANTS: dict[str, dict[str, str] | None] = {
     "1 pre_request and 1 post_request hook": hooked(1),
     "3 pre_request and 3 post_request hooks": hooked(3),
     "plugin drain": {"GUNICORN_WORKER_CLASS": "drain"},
-    "plugin request-id": {"GUNICORN_WORKER_CLASS": "request-id"},
+    "plugin lean": {"GUNICORN_WORKER_CLASS": "lean"},
+    "plugin request-id, on lean": {"GUNICORN_WORKER_CLASS": "request-id"},
     "plugin metrics": {"GREENDOCK_PLUGINS": "metrics"},
 }
 

@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     options = parser.parse_args()
     print(f"| {options.restarts} restarts, {options.clients} clients | answered | refused | lost |\n|---|---|---|---|")
-    for worker_class in ("gthread", "drain"):
+    for worker_class in ("gthread", "drain", "lean"):
         seen = measure(worker_class, options.restarts, options.clients)
         print(f"| {worker_class} | {seen['answered']} | {seen['refused']} | {seen['lost']} |", flush=True)
 
