@@ -1,24 +1,28 @@
-"""One thread serves at a time while it is quick; all do as soon as one is not.
+"""One thread serves at a time while it has no reason to wait; all do as soon as it has.
 
 Only one thread can run Python code at a time (the GIL). When several take requests from the same epoll, every system
 call of one hands the GIL to another, and requests cost half as much again for nothing. So a single thread takes the
-turn and keeps it from request to request. A request that does not return within ``PATIENCE`` is waiting for something,
-or is long: then the turn is taken away from its thread, and for a while every thread takes requests. A thread that
-only waits for a CPU is left alone: on a busy machine more threads would make it worse.
+turn and keeps it from request to request. Where requests wait for something (a database, a file, another service), or
+one computes for long, the turn is taken away from its thread, and for a while every thread takes requests. A thread
+that only waits for a CPU is left alone: on a busy machine more threads would make it worse.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-#: A request that waits longer than this many seconds, at most twice as many, does not keep other threads waiting. One
-#: that computes may take as much CPU time once more.
+#: Seconds between two looks at the thread that has the turn, and the CPU time that one request may take beyond one of
+#: these before others are served beside it.
 PATIENCE = 0.01
+
+#: The part of the time between two looks that requests may spend waiting. One that sleeps through a look uses it all.
+WAITING = 0.25
 
 #: Seconds that every thread takes requests after one took too long: at first, and where that goes on and on.
 _OPEN, _OPEN_LONGEST = 1.0, 30.0
@@ -27,17 +31,27 @@ _OPEN, _OPEN_LONGEST = 1.0, 30.0
 _WATCH = 1.0
 
 
-_TICK = 1 / os.sysconf("SC_CLK_TCK")
+def running_seconds(thread: int) -> tuple[float, float] | None:
+    """The CPU time of a thread of this process, by its native id, and the time it has waited for a CPU.
 
-
-def cpu_seconds_if_running(thread: int) -> float | None:
-    """The CPU time of a thread of this process, by its native id, if it runs or waits for a CPU; None if it sleeps."""
+    From /proc (schedstat: https://docs.kernel.org/scheduler/sched-stats.html); None where there is no such file.
+    """
     try:
-        stat = Path(f"/proc/self/task/{thread}/stat").read_bytes()
-    except OSError:
+        on_cpu, waiting, _ = Path(f"/proc/self/task/{thread}/schedstat").read_bytes().split()
+    except (OSError, ValueError):
         return None
-    state, *fields = stat.rpartition(b") ")[2].split()
-    return (int(fields[10]) + int(fields[11])) * _TICK if state == b"R" else None
+    return int(on_cpu) / 1e9, int(waiting) / 1e9
+
+
+@dataclass
+class _Look:
+    """What was seen at a look: the clock, the seconds spent in requests, and the thread with its running seconds."""
+
+    now: float
+    busy: float
+    thread: int
+    on_cpu: float
+    lacking: float
 
 
 class Turn:
@@ -56,6 +70,9 @@ class Turn:
         self._requests_seen = 0
         self._watch_until = 0.0
         self._thread = 0
+        self._began = 0.0
+        self._busy = 0.0
+        self._look: _Look | None = None
         #: CPU seconds of the serving thread when it was first found at the same request as before.
         self._used: float | None = None
 
@@ -76,6 +93,7 @@ class Turn:
     def begin(self) -> None:
         """The thread that has the turn starts serving."""
         self._requests += 1
+        self._began = time.monotonic()
         self._serving.append(None)
         if not self._watch_until:
             self._watch_until = time.monotonic() + _WATCH
@@ -87,7 +105,9 @@ class Turn:
             self._serving.pop()
         except IndexError:
             return False
-        if time.monotonic() < self._open_until:
+        now = time.monotonic()
+        self._busy += now - self._began
+        if now < self._open_until:
             self._lock.release()
             return False
         return True
@@ -97,33 +117,47 @@ class Turn:
         self._lock.release()
 
     def watch(self) -> bool:
-        """Take the turn away from a thread that serves the same request as at the last call.
+        """Look at the thread that has the turn; take the turn away where requests wait or one computes for long.
 
         Returns whether to call again after PATIENCE; if not, ``begin`` will wake the main thread.
         """
-        if self._requests != self._requests_seen:
-            self._requests_seen = self._requests
-            self._watch_until = time.monotonic() + _WATCH
+        now = time.monotonic()
+        same = self._requests == self._requests_seen
+        self._requests_seen = self._requests
+        if not same:
+            self._watch_until = now + _WATCH
             self._used = None
-        elif self._serving and not self._lacks_a_cpu():
-            try:
-                self._serving.pop()
-            except IndexError:
-                return True
-            now = time.monotonic()
+        before, self._look = self._look, self._look_at(now)
+        if now >= self._open_until and self._is_slow(before, same and bool(self._serving)):
             again = now - self._open_until < self._open_for  # it did not go well for long
             self._open_for = min(self._open_for * 2, _OPEN_LONGEST) if again else _OPEN
-            self._open_until = max(self._open_until, now + self._open_for)
-            self._lock.release()
-        elif time.monotonic() >= self._watch_until:
+            self._open_until = now + self._open_for
+        if now < self._open_until:
+            with contextlib.suppress(IndexError):  # between requests; then `end` gives the turn up, or the next look
+                self._serving.pop()
+                self._lock.release()
+        elif not self._serving and now >= self._watch_until:
             self._watch_until = 0.0
         return bool(self._watch_until or self._serving)
 
-    def _lacks_a_cpu(self) -> bool:
-        """Whether the serving thread would go on if it got a CPU, and has not had ``PATIENCE`` of one since."""
-        used = cpu_seconds_if_running(self._thread)
-        if used is None:
+    def _look_at(self, now: float) -> _Look | None:
+        began, busy, thread = self._began, self._busy, self._thread
+        seconds = running_seconds(thread)
+        if seconds is None:
+            return None
+        return _Look(now, busy + (now - began if self._serving else 0), thread, *seconds)
+
+    def _is_slow(self, before: _Look | None, same: bool) -> bool:
+        """Whether requests waited since the look ``before``, or the ``same`` one has computed for long."""
+        look = self._look
+        if look is None:
+            return same  # nothing is known: a request that takes this long is slow
+        if before is not None and before.thread == look.thread:
+            ran = look.on_cpu - before.on_cpu + look.lacking - before.lacking
+            if look.busy - before.busy - ran > WAITING * (look.now - before.now):
+                return True
+        if not same:
             return False
         if self._used is None:
-            self._used = used
-        return round(used - self._used, 6) < PATIENCE  # both are whole ticks
+            self._used = look.on_cpu
+        return look.on_cpu - self._used >= PATIENCE

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from greendock.contrib.lean import turn as turn_module
-from greendock.contrib.lean.turn import PATIENCE, Turn, cpu_seconds_if_running
+from greendock.contrib.lean.turn import PATIENCE, Turn, running_seconds
 
 pytestmark = pytest.mark.skipif(
     not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="without a GIL every thread serves at any time"
@@ -48,8 +48,8 @@ def wakes():
 
 @pytest.fixture
 def turn(wakes, monkeypatch):
-    """A turn whose threads sleep while they serve; the tests play all of them in one thread, which never does."""
-    monkeypatch.setattr(turn_module, "cpu_seconds_if_running", lambda _: None)
+    """A turn that knows nothing of its threads, which the tests play in one."""
+    monkeypatch.setattr(turn_module, "running_seconds", lambda _: None)
     return Turn(4, lambda: wakes.append(1))
 
 
@@ -139,36 +139,96 @@ def test_where_requests_keep_waiting_the_turn_is_open_longer_each_time(turn, mon
 
 
 def test_a_thread_that_lacks_a_cpu_keeps_the_turn_until_it_has_had_its_share(turn, monkeypatch):
-    used = [3.0]
-    monkeypatch.setattr(turn_module, "cpu_seconds_if_running", lambda _: used[0])
+    on_cpu, began = [3.0], time.monotonic()
+    monkeypatch.setattr(turn_module, "running_seconds", lambda _: (on_cpu[0], time.monotonic() - began))
     assert turn.take()
     follower = Follower(turn)
     turn.begin()
     for _ in range(5):
         assert turn.watch()
-        used[0] += PATIENCE / 10
+        on_cpu[0] += PATIENCE / 10
     assert waiting(follower)
-    used[0] += PATIENCE
+    on_cpu[0] += PATIENCE
     turn.watch()
     assert follower.result() is False
     assert turn.end() is False
 
 
-def test_only_a_thread_that_runs_or_wants_to_has_its_cpu_time_read():
-    end, known = threading.Event(), []
+class Serving(threading.Thread):
+    """Takes the turn and serves requests of one kind until it is told to end or loses the turn."""
 
-    def sleep():
-        known.append(threading.get_native_id())
-        end.wait(20)
+    def __init__(self, turn, request):
+        super().__init__(daemon=True)
+        self.turn, self.request = turn, request
+        self.stop, self.served, self.lost = False, 0, False
+        self.start()
 
-    thread = threading.Thread(target=sleep, daemon=True)
-    thread.start()
+    def run(self):
+        assert self.turn.take()
+        while not self.stop and not self.lost:
+            self.turn.begin()
+            self.request()
+            self.lost = not self.turn.end()
+            self.served += 1
+
+
+def compute():
+    end = time.thread_time() + PATIENCE / 20
+    while time.thread_time() < end:
+        pass
+
+
+def watched(turn, serving, until):
+    """Look every PATIENCE, as the main thread does, until it is so; whether it came to be."""
     deadline = time.monotonic() + 20
-    while not known or cpu_seconds_if_running(known[0]) is not None:
-        assert time.monotonic() < deadline
-    end.set()
+    while not until() and time.monotonic() < deadline:
+        turn.watch()
+        serving.join(timeout=PATIENCE)
+    return until()
+
+
+def test_requests_that_wait_a_little_each_open_the_turn():
+    turn = Turn(4, lambda: None)
+    serving = Serving(turn, lambda: time.sleep(PATIENCE / 5))
+    assert watched(turn, serving, lambda: serving.lost)
+    assert turn.take() is False
+
+
+def test_requests_that_only_compute_keep_the_turn_however_little_cpu_they_get(turn, monkeypatch):
+    began = time.monotonic()
+    # What this thread, which plays the serving one, has not been given is what it lacks.
+    monkeypatch.setattr(
+        turn_module,
+        "running_seconds",
+        lambda _: (time.thread_time(), time.monotonic() - began - time.thread_time()),
+    )
+    assert turn.take()
+    for _ in range(20):
+        for _ in range(5):
+            turn.begin()
+            compute()
+            assert turn.end()
+        turn.watch()
+    turn.release()
+
+
+def test_a_turn_that_opened_between_requests_is_taken_from_the_next_one_that_waits(turn):
+    assert turn.take()
+    follower = Follower(turn)
+    turn.open()
+    turn.begin()
+    turn.watch()
+    assert follower.result() is False
+    assert turn.end() is False
+
+
+def test_only_a_thread_of_this_process_has_its_time_read():
+    on_cpu, lacking = running_seconds(threading.get_native_id())
+    assert on_cpu > 0
+    assert lacking >= 0
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
     thread.join()
-    assert cpu_seconds_if_running(known[0]) is None  # it has ended
-    before = cpu_seconds_if_running(threading.get_native_id())
-    while cpu_seconds_if_running(threading.get_native_id()) < before + PATIENCE:
+    deadline = time.monotonic() + 20
+    while running_seconds(thread.native_id) is not None:
         assert time.monotonic() < deadline
