@@ -24,6 +24,9 @@ PATIENCE = 0.01
 #: The part of the time between two looks that requests may spend waiting. One that sleeps through a look uses it all.
 WAITING = 0.25
 
+#: Looks in a row at which requests had waited: one alone may be the wait for the GIL while the main thread looked.
+_SURE = 3
+
 #: Seconds that every thread takes requests after one took too long: at first, and where that goes on and on.
 _OPEN, _OPEN_LONGEST = 1.0, 30.0
 
@@ -73,6 +76,7 @@ class Turn:
         self._began = 0.0
         self._busy = 0.0
         self._look: _Look | None = None
+        self._waited = 0
         #: CPU seconds of the serving thread when it was first found at the same request as before.
         self._used: float | None = None
 
@@ -154,7 +158,9 @@ class Turn:
             return same  # nothing is known: a request that takes this long is slow
         if before is not None and before.thread == look.thread:
             ran = look.on_cpu - before.on_cpu + look.lacking - before.lacking
-            if look.busy - before.busy - ran > WAITING * (look.now - before.now):
+            waited = look.busy - before.busy - ran > WAITING * (look.now - before.now)
+            self._waited = self._waited + 1 if waited else 0
+            if self._waited >= _SURE:
                 return True
         if not same:
             return False
