@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,11 +50,6 @@ def _ignores_threads(settings: Mapping[str, Setting]) -> bool:
     return str(chosen) in _ONE_THREAD or not bases.isdisjoint(_ONE_THREAD_CLASSES)
 
 
-def _refuses_nothing(_: Callable[[str], Any]) -> Iterator[tuple[str, str]]:
-    """Stand in for a worker class without ``refusals``, which yields settings it cannot honour and what it accepts."""
-    return iter(())
-
-
 def contradictions(
     settings: Mapping[str, Setting], together: Together, defaults: Mapping[str, Any]
 ) -> Iterator[Problem]:
@@ -80,7 +75,8 @@ def contradictions(
     if value("threads") > 1 and _ignores_threads(settings):
         worker_class = value("worker_class")
         yield problem("threads", f"has no meaning for worker_class={worker_class}; accepted: 1, or gthread")
-    for name, accepted in getattr(value("worker_class"), "refusals", _refuses_nothing)(value):
+    refusals = getattr(value("worker_class"), "refusals", None)  # settings a worker class cannot honour
+    for name, accepted in refusals(value) if refusals else ():
         yield problem(name, accepted)
     if value("reload") and value("preload_app"):
         yield problem("preload_app", "cannot be combined with reload: a preloaded application is never reloaded")

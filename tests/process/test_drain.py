@@ -42,7 +42,7 @@ class Post:
             return False
 
 
-@pytest.mark.parametrize(("worker_class", "loses"), [("gthread", True), ("drain", False), ("request-id", False)])
+@pytest.mark.parametrize(("worker_class", "loses"), [("gthread", True), ("drain", False), ("lean", False), ("request-id", False)])
 def test_posts_queued_at_a_stop_are_lost_by_gthread_and_answered_by_drain(
     serve: Serve, worker_class: str, loses: bool
 ) -> None:
@@ -69,8 +69,12 @@ def test_posts_queued_at_a_stop_are_lost_by_gthread_and_answered_by_drain(
     assert lost > 0 if loses else lost == 0, lost
 
 
-def test_a_client_that_comes_after_the_stop_is_refused_while_requests_are_still_served(serve: Serve) -> None:
-    server = serve(WAITS, GUNICORN_WORKER_CLASS="drain", WEB_CONCURRENCY="2")
+@pytest.mark.parametrize("worker_class", ["drain", "lean"])
+def test_a_client_that_comes_after_the_stop_is_refused_while_requests_are_still_served(
+    serve: Serve, worker_class: str
+) -> None:
+    # The graceful timeout is long: clients are refused before it has passed, not because of it.
+    server = serve(WAITS, GUNICORN_WORKER_CLASS=worker_class, WEB_CONCURRENCY="2", GUNICORN_GRACEFUL_TIMEOUT="60")
     post = Post(server.port)
     wait_for((server.folder / "arrived").exists, "a request is being handled")
     server.signal(signal.SIGTERM)

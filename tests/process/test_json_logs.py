@@ -108,7 +108,7 @@ NASTY = [
 ]
 
 
-@pytest.mark.parametrize("worker_class", ["sync", "gthread", "request-id"])
+@pytest.mark.parametrize("worker_class", ["sync", "gthread", "lean", "request-id"])
 def test_nothing_a_client_sends_forges_a_line(serve: Serve, worker_class: str) -> None:
     server = start(serve, GUNICORN_WORKER_CLASS=worker_class)
     for target in NASTY:

@@ -130,7 +130,7 @@ def load(server: Server, clients: int, requests: int) -> Counter[str]:
     return answers
 
 
-@pytest.mark.parametrize("worker_class", ["sync", "gthread", "request-id", "asgi"])
+@pytest.mark.parametrize("worker_class", ["sync", "gthread", "lean", "request-id", "asgi"])
 def test_counts_under_load_are_exact_and_outlive_the_workers(serve: Serve, worker_class: str) -> None:
     server = start(serve, worker_class)
     expected = load(server, clients=8, requests=60)
@@ -153,7 +153,7 @@ def test_counts_under_load_are_exact_and_outlive_the_workers(serve: Serve, worke
     assert all(later[f"gunicorn_requests_total {name}"] == count for name, count in expected.items())
 
 
-@pytest.mark.parametrize("worker_class", ["gthread", "asgi"])
+@pytest.mark.parametrize("worker_class", ["gthread", "lean", "asgi"])
 def test_busy_threads_and_workers_are_what_they_are(serve: Serve, worker_class: str) -> None:
     server = start(serve, worker_class)
     wait_scrape(server, gunicorn_ready=1, gunicorn_workers_booted=2, gunicorn_workers_target=2, gunicorn_threads_busy=0)

@@ -26,6 +26,13 @@ def app(environ, start_response):
     start_response("200 OK", [("X-Request-ID", "the-application-s-own")])
     return [f"{environ['HTTP_X_REQUEST_ID']} {request_id.current()}".encode()]
 """
+# The mixin on gthread: request-id is the one on lean.
+ON_GTHREAD = """
+from greendock.contrib.drain import DrainingThreadWorker
+from greendock.contrib.request_id.threaded import RequestIdThreads
+class Worker(RequestIdThreads, DrainingThreadWorker):
+    pass
+"""
 ASGI = """
 import asyncio, logging
 from greendock.contrib import request_id
@@ -61,9 +68,10 @@ def look(worker, request):
 """
 
 
-@pytest.fixture(params=["request-id", "request-id-asgi"])
+@pytest.fixture(params=["request-id", "on_gthread.Worker", "request-id-asgi"])
 def server(request: pytest.FixtureRequest, serve: Serve, tmp_path: Path) -> Server:
     (tmp_path / "shown.py").write_text(FORMAT)
+    (tmp_path / "on_gthread.py").write_text(ON_GTHREAD)
     return serve(
         ASGI if request.param == "request-id-asgi" else WSGI,
         GUNICORN_WORKER_CLASS=request.param,

@@ -100,7 +100,7 @@ class Turn:
         self._began = time.monotonic()
         self._serving.append(None)
         if not self._watch_until:
-            self._watch_until = time.monotonic() + _WATCH
+            self._watch_until = self._began + _WATCH
             self._wake()
 
     def end(self) -> bool:
@@ -131,11 +131,11 @@ class Turn:
         if not same:
             self._watch_until = now + _WATCH
             self._used = None
-        before, self._look = self._look, self._look_at(now)
-        if now >= self._open_until and self._is_slow(before, same and bool(self._serving)):
+        if now >= self._open_until and self._is_slow(now, same and bool(self._serving)):
             again = now - self._open_until < self._open_for  # it did not go well for long
             self._open_for = min(self._open_for * 2, _OPEN_LONGEST) if again else _OPEN
             self._open_until = now + self._open_for
+            self._look = None  # what was seen before says nothing about the time after
         if now < self._open_until:
             with contextlib.suppress(IndexError):  # between requests; then `end` gives the turn up, or the next look
                 self._serving.pop()
@@ -151,9 +151,10 @@ class Turn:
             return None
         return _Look(now, busy + (now - began if self._serving else 0), thread, *seconds)
 
-    def _is_slow(self, before: _Look | None, same: bool) -> bool:
-        """Whether requests waited since the look ``before``, or the ``same`` one has computed for long."""
-        look = self._look
+    def _is_slow(self, now: float, same: bool) -> bool:
+        """Whether requests have waited since the last look, or the ``same`` one has computed for long."""
+        before, look = self._look, self._look_at(now)
+        self._look = look
         if look is None:
             return same  # nothing is known: a request that takes this long is slow
         if before is not None and before.thread == look.thread:

@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 
-from tests.process import test_drain, test_json_logs, test_metrics, test_request_id
+from tests.process import test_json_logs, test_request_id
 from tests.support import ROOT, Server
 
 LEAN = {"GUNICORN_WORKER_CLASS": "lean"}
@@ -21,18 +21,6 @@ LEAN = {"GUNICORN_WORKER_CLASS": "lean"}
 def with_lean(serve, **settings):
     """Start servers with lean (and ``settings``), whatever worker class a test asks for."""
     return lambda source, **environment: serve(source, **(environment | LEAN | settings))
-
-
-def test_metrics_count_requests_exactly(serve):
-    test_metrics.test_counts_under_load_are_exact_and_outlive_the_workers(serve, "lean")
-
-
-def test_metrics_show_busy_threads(serve):
-    test_metrics.test_busy_threads_and_workers_are_what_they_are(serve, "lean")
-
-
-def test_json_logs_cannot_be_forged(serve):
-    test_json_logs.test_nothing_a_client_sends_forges_a_line(serve, "lean")
 
 
 def test_json_logs_have_the_schemas_fields(serve):
@@ -83,15 +71,6 @@ def test_the_examples_plugins_work_together(serve):
     with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/status.json") as answer:
         assert re.fullmatch(r"app;dur=\d+\.\d", answer.headers["Server-Timing"])
     server.wait_log("method=GET path=/status.json status=200 ")
-
-
-def test_a_queue_longer_than_worker_connections_is_answered_at_a_stop(serve):
-    test_drain.test_posts_queued_at_a_stop_are_lost_by_gthread_and_answered_by_drain(serve, "lean", False)
-
-
-def test_a_client_that_comes_after_the_stop_is_refused_while_requests_are_still_served(serve):
-    serve = with_lean(serve, GUNICORN_GRACEFUL_TIMEOUT="60")  # refused before that, not because of it
-    test_drain.test_a_client_that_comes_after_the_stop_is_refused_while_requests_are_still_served(serve)
 
 
 IDS = """
