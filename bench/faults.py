@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from greendock import healthcheck
-from tests.load import load
-from tests.process.edge.support import Edge
+from greendock.runtime import healthcheck
+from greendock.testing.load import load
+from tests.process.proxy.support import Edge
 from tests.support import Server, local_nginx, wait_for
 
 APPLICATION = """
