@@ -59,7 +59,7 @@ def stack(environment: Mapping[str, str], replicas: int = 1) -> Callable[[Place]
             proxy["NGINX_WORKER_USER"] = "root"
         return [
             *(Program((installed("greendock"), "run", "gunicorn"), each | dict(environment)) for each in gunicorns),
-            Program(python("-m", "greendock.edge", "run"), proxy),
+            Program(python("-m", "greendock.proxy", "run"), proxy),
         ]
 
     return programs

@@ -10,7 +10,7 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 
-from tests.process.proxy.support import Edge
+from tests.process.proxy.support import Proxy
 from tests.support import ROOT, Server, local_nginx
 
 
@@ -20,13 +20,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("sample")
     shutil.copytree(ROOT / "app", folder / "app")
     server = Server(folder, APP_MODULE="app.main:app")
-    edge = Edge(folder / "edge", local_nginx(), UPSTREAM=f"127.0.0.1:{server.port}")
-    shutil.copytree(ROOT / "app" / "static", folder / "edge" / "static", dirs_exist_ok=True)
+    proxy = Proxy(folder / "proxy", local_nginx(), UPSTREAM=f"127.0.0.1:{server.port}")
+    shutil.copytree(ROOT / "app" / "static", folder / "proxy" / "static", dirs_exist_ok=True)
     try:
         server.start().wait_ready()
-        yield edge.start().url
+        yield proxy.start().url
     finally:
-        edge.close()
+        proxy.close()
         server.close()
 
 

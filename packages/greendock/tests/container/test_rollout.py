@@ -189,7 +189,7 @@ def wait_for_step(rolling: subprocess.Popen[str], step: str) -> None:
 
 def follows_dns(site: Site) -> bool:
     """Whether Nginx is pointed at no particular container."""
-    config = site.compose("exec", "--no-TTY", "nginx", "python3", "-m", "greendock.edge", "config").stdout
+    config = site.compose("exec", "--no-TTY", "nginx", "python3", "-m", "greendock.proxy", "config").stdout
     return re.findall(r"^\s*server (\S+) resolve", config, re.MULTILINE) == ["app:8000"]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from greendock.testing.load import Result, load
-from tests.process.proxy.support import Edge
+from tests.process.proxy.support import Proxy
 from tests.support import Server, local_nginx, wait_for
 
 Serve = Callable[..., Server]
@@ -61,11 +61,11 @@ def loaded(nginx: str, tmp_path: Path) -> Callable[..., object]:
     @contextmanager
     def start(*servers: Server) -> Iterator[Loaded]:
         upstream = " ".join(f"127.0.0.1:{server.port}" for server in servers)
-        edge = Edge(tmp_path / "edge", nginx, UPSTREAM=upstream)
+        proxy = Proxy(tmp_path / "proxy", nginx, UPSTREAM=upstream)
         counts = Loaded()
         try:
-            edge.start()
-            url = edge.url + "/"
+            proxy.start()
+            url = proxy.url + "/"
             with load(url, rate=RATE) as gets, load(url, rate=RATE, post=True) as posts:
                 began = time.monotonic()
                 yield counts
@@ -73,7 +73,7 @@ def loaded(nginx: str, tmp_path: Path) -> Callable[..., object]:
             counts.results = {"GET": gets.result, "POST": posts.result}
             print(counts.table())
         finally:
-            edge.close()
+            proxy.close()
 
     return start
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from greendock.host import scheduling
-from tests.process.proxy.support import Edge
+from tests.process.proxy.support import Proxy
 from tests.support import Server, children, local_nginx, wait_for
 
 POLICIES = {"batch": os.SCHED_BATCH, "normal": os.SCHED_OTHER}
@@ -29,12 +29,12 @@ def test_every_thread_of_a_worker_is_scheduled_as_asked_and_the_master_as_ever(
 
 @pytest.mark.parametrize("chosen", POLICIES)
 def test_nginx_and_its_workers_are_scheduled_as_asked(tmp_path: Path, chosen: str) -> None:
-    edge = Edge(tmp_path, local_nginx(), SCHEDULER=chosen, WORKER_PROCESSES="2").start()
+    proxy = Proxy(tmp_path, local_nginx(), SCHEDULER=chosen, WORKER_PROCESSES="2").start()
     try:
-        wait_for(lambda: len(children(edge.pid)) >= 2, "two workers")
-        assert {os.sched_getscheduler(pid) for pid in [edge.pid, *children(edge.pid)]} == {POLICIES[chosen]}
+        wait_for(lambda: len(children(proxy.pid)) >= 2, "two workers")
+        assert {os.sched_getscheduler(pid) for pid in [proxy.pid, *children(proxy.pid)]} == {POLICIES[chosen]}
     finally:
-        edge.close()
+        proxy.close()
 
 
 def test_a_machine_that_does_not_allow_it_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

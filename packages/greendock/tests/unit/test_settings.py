@@ -109,7 +109,7 @@ def test_ssl_context_is_one_callable() -> None:
 def test_every_setting_of_this_gunicorn_has_a_kind_we_know() -> None:
     assert len(settings.known()) == len(make_settings())
     for setting in make_settings().values():
-        settings.kind_of(setting)
+        settings.type_of(setting)
 
 
 def test_a_kind_that_a_new_gunicorn_would_add_is_noticed() -> None:
@@ -122,7 +122,7 @@ def test_a_kind_that_a_new_gunicorn_would_add_is_noticed() -> None:
             return value
 
     with pytest.raises(LookupError, match="novel"):
-        settings.kind_of(Novel)
+        settings.type_of(Novel)
 
 
 @pytest.mark.parametrize(("text", "effective"), [("true", True), ("false", False)])

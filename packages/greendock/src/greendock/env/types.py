@@ -14,7 +14,7 @@ _FALSE = frozenset({"0", "false", "no", "off", "n", "f"})
 
 
 @dataclass(frozen=True)
-class Kind:
+class Type:
     """A way to read text: ``parse`` raises ``ValueError`` for anything that is not ``accepted``."""
 
     accepted: str
@@ -71,7 +71,7 @@ def names_out_of(words: Sequence[str]) -> Callable[[str], list[str]]:
     return parse
 
 
-def integer(low: int, high: int | None = None) -> Kind:
+def integer(low: int, high: int | None = None) -> Type:
     """A decimal whole number from ``low`` to ``high``, both included."""
     accepted = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
 
@@ -83,10 +83,10 @@ def integer(low: int, high: int | None = None) -> Kind:
             raise ValueError(text)
         return number
 
-    return Kind(accepted, parse)
+    return Type(accepted, parse)
 
 
-def number(low: float, high: float) -> Kind:
+def number(low: float, high: float) -> Type:
     """A decimal number from ``low`` to ``high``, both included."""
 
     def parse(text: str) -> float:
@@ -97,10 +97,10 @@ def number(low: float, high: float) -> Kind:
             raise ValueError(text)
         return value
 
-    return Kind(f"a number from {low:g} to {high:g}", parse)
+    return Type(f"a number from {low:g} to {high:g}", parse)
 
 
-def choice(*words: str) -> Kind:
+def choice(*words: str) -> Type:
     """One of ``words``, in any letter case."""
 
     def parse(text: str) -> str:
@@ -109,7 +109,7 @@ def choice(*words: str) -> Kind:
             raise ValueError(text)
         return lowered
 
-    return Kind("one of " + ", ".join(words), parse)
+    return Type("one of " + ", ".join(words), parse)
 
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -126,12 +126,12 @@ def _networks(text: str) -> list[str]:
     return [str(ipaddress.ip_network(item)) for item in _items(text)]
 
 
-BOOLEAN = Kind("true or false (also 1/0, yes/no, on/off)", _boolean)
-TEXT = Kind("text without line breaks", matching(r"[^\r\n\0]+"))
-LIST = Kind("a comma-separated list, or a JSON array of strings", _items)
-MAPPING = Kind('a JSON object, such as {"name": "value"}', _mapping)
-PATH = Kind("an absolute path", matching(r"/[^\0\r\n]*"))
+BOOLEAN = Type("true or false (also 1/0, yes/no, on/off)", _boolean)
+TEXT = Type("text without line breaks", matching(r"[^\r\n\0]+"))
+LIST = Type("a comma-separated list, or a JSON array of strings", _items)
+MAPPING = Type('a JSON object, such as {"name": "value"}', _mapping)
+PATH = Type("an absolute path", matching(r"/[^\0\r\n]*"))
 PORT = integer(1, 65535)
-SIZE = Kind("a size in bytes, or with k, m or g (1024-based), such as 256m", _size)
-NETWORKS = Kind("a comma-separated list of addresses or CIDR networks", _networks)
-NAMES = Kind("a comma-separated list of names", _items)
+SIZE = Type("a size in bytes, or with k, m or g (1024-based), such as 256m", _size)
+NETWORKS = Type("a comma-separated list of addresses or CIDR networks", _networks)
+NAMES = Type("a comma-separated list of names", _items)

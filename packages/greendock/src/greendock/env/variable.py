@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from greendock.env.sources import Value
-from greendock.env.types import Kind
+from greendock.env.types import Type
 from greendock.env.problems import Problem, looks_secret
 
 PREFIXES = ("GUNICORN_", "GREENDOCK_", "NGINX_")
@@ -36,7 +36,7 @@ class Variable:
     """
 
     name: str
-    kind: Kind
+    type: Type
     default: str
     summary: str
     section: str
@@ -51,11 +51,11 @@ class Variable:
         value = values.get(self.name)
         if value is not None:
             try:
-                return self.kind.parse(value.text)
+                return self.type.parse(value.text)
             except (ValueError, TypeError, RecursionError):
                 shown = None if value.secret else value.text
-                problems.append(Problem(self.name, shown, value.source, f"accepted: {self.kind.accepted}"))
-        return self.kind.parse(self.default) if self.default else None
+                problems.append(Problem(self.name, shown, value.source, f"accepted: {self.type.accepted}"))
+        return self.type.parse(self.default) if self.default else None
 
 
 def is_foreign(name: str, text: str) -> bool:

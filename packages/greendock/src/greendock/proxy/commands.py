@@ -1,4 +1,4 @@
-"""``python -m greendock.edge``: render, check, run and steer the proxy.
+"""``python -m greendock.proxy``: render, check, run and steer the proxy.
 
 Exit codes: 0 done; 1 refused by Nginx or the machine; 2 a wrong configuration or command line.
 """
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m greendock.edge", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="python -m greendock.proxy", description=__doc__.split("\n", 1)[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Callable[[argparse.Namespace, dict[str, Any]], None], summary: str) -> Any:

@@ -36,7 +36,7 @@ def render(values: Mapping[str, Any], upstream: Iterable[str] | None = None) -> 
     """Return the whole configuration as one text.
 
     ``values`` come from ``configuration.read``; ``upstream`` replaces ``NGINX_UPSTREAM`` (what a rollout points at).
-    Raises ``greendock.edge.template.TemplateError``.
+    Raises ``greendock.proxy.template.TemplateError``.
     """
     addresses = list(upstream or values["NGINX_UPSTREAM"])
     texts = {name: text(value) for name, value in values.items()} | _derived(values, addresses)

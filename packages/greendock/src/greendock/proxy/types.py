@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from greendock.env.types import Kind
+from greendock.env.types import Type
 
 LOCAL = "local"
 ANY = "any"
@@ -42,7 +42,7 @@ class Bytes(int):
         return str(int(self))
 
 
-def duration(low: float, high: float = 86400.0) -> Kind:
+def duration(low: float, high: float = 86400.0) -> Type:
     """A time from ``low`` to ``high`` seconds, such as ``500ms``, ``30s`` or ``5m``; a bare number is seconds."""
 
     def parse(text: str) -> Seconds:
@@ -51,10 +51,10 @@ def duration(low: float, high: float = 86400.0) -> Kind:
             raise ValueError(text)
         return Seconds(int(match[1]) * _SECONDS[match[2]])
 
-    return Kind(f"a time from {Seconds(low)} to {Seconds(high)}, such as 500ms, 30s or 5m", parse)
+    return Type(f"a time from {Seconds(low)} to {Seconds(high)}, such as 500ms, 30s or 5m", parse)
 
 
-def size(low: int, high: int) -> Kind:
+def size(low: int, high: int) -> Type:
     """A size from ``low`` to ``high`` bytes, both included, with k, m or g as units of 1024."""
 
     def parse(text: str) -> Bytes:
@@ -63,14 +63,14 @@ def size(low: int, high: int) -> Kind:
             raise ValueError(text)
         return Bytes(int(match[1]) * _BYTES[match[2].lower()])
 
-    return Kind(f"a size from {Bytes(low)} to {Bytes(high)}, such as 16k or 10m", parse)
+    return Type(f"a size from {Bytes(low)} to {Bytes(high)}, such as 16k or 10m", parse)
 
 
 def _words(text: str) -> list[str]:
     return [word for word in re.split(r"[,\s]+", text) if word]
 
 
-def words_of(item: Callable[[str], str], accepted: str, *keywords: str) -> Kind:
+def words_of(item: Callable[[str], str], accepted: str, *keywords: str) -> Type:
     """A list, separated by commas or white space, of what ``item`` accepts; or one of ``keywords`` alone."""
 
     def parse(text: str) -> list[str]:
@@ -81,7 +81,7 @@ def words_of(item: Callable[[str], str], accepted: str, *keywords: str) -> Kind:
             return [words[0].lower()]
         return [item(word) for word in words]
 
-    return Kind(accepted, parse)
+    return Type(accepted, parse)
 
 
 def _port(text: str) -> int:
@@ -190,13 +190,13 @@ SERVER_NAMES = words_of(
 )
 RESOLVERS = words_of(_resolver, "a list of DNS server addresses; or `auto` (those of /etc/resolv.conf)", AUTO)
 URL_PATHS = words_of(_url_path, "a list of URL paths, such as /healthz; or `none`", "none")
-URL_PREFIX = Kind("a URL path that begins and ends with a slash, such as /static/", _prefix)
-FILE = Kind("an absolute path of letters, digits and . _ / @ + -", _local_path)
-LOG = Kind("an absolute path, such as /dev/stdout; or `off`", _log)
-RATE = Kind("a rate, such as 10r/s or 600r/m", _matching(r"[1-9][0-9]{0,6}r/[sm]"))
-HEADER = Kind("a header's name, such as X-Forwarded-For", _matching(r"[A-Za-z][A-Za-z0-9-]{0,63}"))
-ACCOUNT = Kind("the name of an account", _matching(r"[a-z_][a-z0-9_-]{0,31}"))
-WORKERS = Kind("`auto` (one for each CPU the container may use) or a whole number from 1 to 512", _workers)
-PROGRAM = Kind(
+URL_PREFIX = Type("a URL path that begins and ends with a slash, such as /static/", _prefix)
+FILE = Type("an absolute path of letters, digits and . _ / @ + -", _local_path)
+LOG = Type("an absolute path, such as /dev/stdout; or `off`", _log)
+RATE = Type("a rate, such as 10r/s or 600r/m", _matching(r"[1-9][0-9]{0,6}r/[sm]"))
+HEADER = Type("a header's name, such as X-Forwarded-For", _matching(r"[A-Za-z][A-Za-z0-9-]{0,63}"))
+ACCOUNT = Type("the name of an account", _matching(r"[a-z_][a-z0-9_-]{0,31}"))
+WORKERS = Type("`auto` (one for each CPU the container may use) or a whole number from 1 to 512", _workers)
+PROGRAM = Type(
     "the name or absolute path of the nginx program", _matching(r"[A-Za-z0-9._+-]{1,64}|/[A-Za-z0-9._/@+-]{1,200}")
 )

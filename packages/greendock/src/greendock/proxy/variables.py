@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from greendock.host import scheduling
-from greendock.proxy import types as edge
+from greendock.proxy import types
 from greendock.proxy.types import duration, size
-from greendock.env.types import BOOLEAN, NETWORKS, PORT, Kind, choice, integer
+from greendock.env.types import BOOLEAN, NETWORKS, PORT, Type, choice, integer
 from greendock.env.variable import Variable
 
 PREFIX = "NGINX_"
 _KIB, _MIB, _GIB = 1024, 1024**2, 1024**3
 
 
-def _section(title: str, *rows: tuple[str, Kind, str, str]) -> tuple[Variable, ...]:
+def _section(title: str, *rows: tuple[str, Type, str, str]) -> tuple[Variable, ...]:
     return tuple(
         Variable(PREFIX + name, kind, default, summary, title, "nginx") for name, kind, default, summary in rows
     )
@@ -23,8 +23,8 @@ VARIABLES: tuple[Variable, ...] = (
         "Nginx: who is answered",
         (
             "SERVER_NAMES",
-            edge.SERVER_NAMES,
-            edge.LOCAL,
+            types.SERVER_NAMES,
+            types.LOCAL,
             "Host names that are answered; any other is cut off (444). `local` means localhost, names without a dot, "
             "*.localhost, *.local, *.internal, *.test and loopback and private addresses. `any` answers every name.",
         ),
@@ -44,12 +44,12 @@ VARIABLES: tuple[Variable, ...] = (
             "",
             "Networks of your own outer proxies. Only these may say who the client is and whether it used HTTPS.",
         ),
-        ("REAL_IP_HEADER", edge.HEADER, "X-Forwarded-For", "The header in which a trusted proxy names the client."),
+        ("REAL_IP_HEADER", types.HEADER, "X-Forwarded-For", "The header in which a trusted proxy names the client."),
     ),
     *_section(
         "Nginx: upstream",
-        ("UPSTREAM", edge.UPSTREAM, "app:8000", "Where Gunicorn listens. Names are resolved again while running."),
-        ("RESOLVER", edge.RESOLVERS, edge.AUTO, "DNS servers for NGINX_UPSTREAM's names."),
+        ("UPSTREAM", types.UPSTREAM, "app:8000", "Where Gunicorn listens. Names are resolved again while running."),
+        ("RESOLVER", types.RESOLVERS, types.AUTO, "DNS servers for NGINX_UPSTREAM's names."),
         ("RESOLVER_VALID", duration(1, 3600), "1s", "How long an answer of DNS is used, whatever its own TTL says."),
         ("UPSTREAM_KEEPALIVE", integer(1, 10000), "128", "Idle connections to Gunicorn kept by each Nginx worker."),
         (
@@ -97,7 +97,7 @@ VARIABLES: tuple[Variable, ...] = (
             "On reload and stop, idle client connections are kept this long for a request already under way.",
         ),
         ("MAX_HEADERS", integer(10, 10000), "100", "Most header lines in one request; more is answered 400."),
-        ("RATE_LIMIT", edge.RATE, "", "Requests allowed to each client address, such as 20r/s; unset: no limit."),
+        ("RATE_LIMIT", types.RATE, "", "Requests allowed to each client address, such as 20r/s; unset: no limit."),
         ("RATE_LIMIT_BURST", integer(1, 1000000), "40", "Requests above the rate that are still served at once."),
         ("CONNECTION_LIMIT", integer(1, 65535), "", "Connections at a time of each client address; unset: no limit."),
     ),
@@ -109,8 +109,8 @@ VARIABLES: tuple[Variable, ...] = (
             "off",
             "`on`: with your certificate; `self-signed`: for development.",
         ),
-        ("TLS_CERTIFICATE", edge.FILE, "/run/tls/tls.crt", "Certificate with its chain, PEM."),
-        ("TLS_CERTIFICATE_KEY", edge.FILE, "/run/tls/tls.key", "Private key of the certificate, PEM."),
+        ("TLS_CERTIFICATE", types.FILE, "/run/tls/tls.crt", "Certificate with its chain, PEM."),
+        ("TLS_CERTIFICATE_KEY", types.FILE, "/run/tls/tls.key", "Private key of the certificate, PEM."),
         ("TLS_REDIRECT", BOOLEAN, "on", "Answer plain HTTP with a redirect to HTTPS."),
         ("TLS_PUBLIC_PORT", PORT, "443", "The HTTPS port that clients see, for redirects."),
         (
@@ -123,12 +123,12 @@ VARIABLES: tuple[Variable, ...] = (
         ("HSTS_INCLUDE_SUBDOMAINS", BOOLEAN, "off", "Extend that to every subdomain."),
         ("HSTS_PRELOAD", BOOLEAN, "off", "Consent to browsers' built-in lists; hard to undo."),
         ("HTTP3", BOOLEAN, "off", "HTTP/3 on the HTTPS port, UDP, where this nginx has it."),
-        ("ACME_WEBROOT", edge.FILE, "", "Folder an ACME client writes challenges to; served over plain HTTP."),
+        ("ACME_WEBROOT", types.FILE, "", "Folder an ACME client writes challenges to; served over plain HTTP."),
     ),
     *_section(
         "Nginx: static files, compression, cache",
-        ("STATIC_URL", edge.URL_PREFIX, "/static/", "URL prefix of static files."),
-        ("STATIC_ROOT", edge.FILE, "/srv/static", "Folder the static files are served from."),
+        ("STATIC_URL", types.URL_PREFIX, "/static/", "URL prefix of static files."),
+        ("STATIC_ROOT", types.FILE, "/srv/static", "Folder the static files are served from."),
         ("STATIC_MAX_AGE", duration(0, 31536000), "5m", "How long browsers keep a static file without a fingerprint."),
         ("GZIP_LEVEL", integer(1, 9), "4", "Compression of dynamic responses: 1 is fast, 9 is small."),
         ("CACHE_TIME", duration(1, 86400), "", "Cache anonymous GET responses for this long; unset: no cache."),
@@ -136,9 +136,9 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     *_section(
         "Nginx: logs",
-        ("ACCESS_LOG", edge.LOG, "/dev/stdout", "Where the access log goes."),
+        ("ACCESS_LOG", types.LOG, "/dev/stdout", "Where the access log goes."),
         ("LOG_FORMAT", choice("json", "text"), "json", "`json`: one ECS object a line; `text`: the combined format."),
-        ("LOG_EXCLUDE", edge.URL_PATHS, "/healthz,/livez,/readyz", "Paths left out of the access log."),
+        ("LOG_EXCLUDE", types.URL_PATHS, "/healthz,/livez,/readyz", "Paths left out of the access log."),
         (
             "ERROR_LOG_LEVEL",
             choice("debug", "info", "notice", "warn", "error", "crit"),
@@ -148,7 +148,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     *_section(
         "Nginx: processes and paths",
-        ("WORKER_PROCESSES", edge.WORKERS, edge.AUTO, "Nginx workers; `auto` counts the CPUs the container may use."),
+        ("WORKER_PROCESSES", types.WORKERS, types.AUTO, "Nginx workers; `auto` counts the CPUs the container may use."),
         (
             "SCHEDULER",
             choice(*scheduling.POLICIES),
@@ -160,14 +160,14 @@ VARIABLES: tuple[Variable, ...] = (
         ("MAINTENANCE_RETRY_AFTER", duration(1), "5m", "Retry-After of the maintenance answer."),
         (
             "WORKER_USER",
-            edge.ACCOUNT,
+            types.ACCOUNT,
             "",
             "Account of the workers, when started by root; unset: nginx, www-data or nobody.",
         ),
-        ("RUN_DIR", edge.FILE, "/run/nginx", "Rendered configuration, pid and maintenance flag: a tmpfs."),
-        ("TEMP_DIR", edge.FILE, "/var/cache/nginx", "Large bodies, large responses, cache: a disk volume."),
-        ("CONFIG_DIR", edge.FILE, "", "Folder of the templates, error pages and drop-ins; unset: the shipped nginx/."),
-        ("BINARY", edge.PROGRAM, "nginx", "The nginx program."),
+        ("RUN_DIR", types.FILE, "/run/nginx", "Rendered configuration, pid and maintenance flag: a tmpfs."),
+        ("TEMP_DIR", types.FILE, "/var/cache/nginx", "Large bodies, large responses, cache: a disk volume."),
+        ("CONFIG_DIR", types.FILE, "", "Folder of the templates, error pages and drop-ins; unset: the shipped nginx/."),
+        ("BINARY", types.PROGRAM, "nginx", "The nginx program."),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Where Nginx sends requests: what this program asks of `greendock.edge` inside Nginx's container."""
+"""Where Nginx sends requests: what this program asks of `greendock.proxy` inside Nginx's container."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from greendock.rollout.engine import Container, Engine, EngineError
 
-_EDGE = ("python3", "-m", "greendock.edge")
+_PROXY = ("python3", "-m", "greendock.proxy")
 _DEFAULT = "app:8000"  # NGINX_UPSTREAM's default
 
 
@@ -60,4 +60,4 @@ class Proxy:
         self._edge("upstream", *arguments, *([] if wait else ["--no-wait"]))
 
     def _edge(self, *arguments: str) -> str:
-        return self._engine.execute(self.container, *_EDGE, *arguments)
+        return self._engine.execute(self.container, *_PROXY, *arguments)

@@ -21,7 +21,7 @@ from greendock.env import types
 from greendock.host import networks
 from greendock.env.sources import Value
 from greendock.hooks.events import EVENTS, SSL_CONTEXT
-from greendock.env.types import Kind
+from greendock.env.types import Type
 from greendock.env.problems import Problem, looks_secret
 from greendock.env.variable import Variable
 from greendock.server.variables import APP
@@ -48,7 +48,7 @@ ALIASES = {
 }
 
 CLASS_SETTINGS = ("worker_class", "logger_class")
-HOOK = Kind("module:callable[,module:callable…]", types.NAMES.parse)
+HOOK = Type("module:callable[,module:callable…]", types.NAMES.parse)
 
 _LIST_VALIDATORS = frozenset({"validate_list_string", "validate_list_of_files_or_patterns"})
 _COMMA_VALIDATORS = frozenset({"validate_string_to_list", "validate_string_to_addr_list"})
@@ -82,7 +82,7 @@ def _variable(setting: Any) -> Variable:
     default = DEFAULTS.get(setting.name, setting.default)
     return Variable(
         f"{PREFIX}{setting.name.upper()}",
-        kind_of(setting),
+        type_of(setting),
         _default_text(setting, default),
         setting.short,
         setting.section,
@@ -109,7 +109,7 @@ def _is_mode(setting: Any) -> bool:
     return bool(getattr(setting.type, "__name__", "") == gunicorn_config.auto_int.__name__)
 
 
-def kind_of(setting: Any) -> Kind:
+def type_of(setting: Any) -> Type:
     """Return how a Gunicorn setting is read from text.
 
     Raises ``LookupError`` for a validator that nobody has thought about, so that a new Gunicorn's new kind is noticed.
@@ -122,17 +122,17 @@ def kind_of(setting: Any) -> Kind:
     if validator == "validate_bool":
         return types.BOOLEAN
     if _is_mode(setting):
-        return Kind("an octal number with a leading 0, such as 0022", lambda text: setting.type(text.strip()))
+        return Type("an octal number with a leading 0, such as 0022", lambda text: setting.type(text.strip()))
     if setting.type is int or validator == "validate_pos_int":
         return types.integer(0)
     if validator in _LIST_VALIDATORS:
         return types.LIST
     if validator in _COMMA_VALIDATORS:
-        return Kind(types.LIST.accepted, lambda text: ",".join(types.LIST.parse(text)))
+        return Type(types.LIST.accepted, lambda text: ",".join(types.LIST.parse(text)))
     if validator == "validate_dict":
         return types.MAPPING
     if validator in _TEXT_VALIDATORS:
-        return Kind(_TEXT_VALIDATORS[validator], types.TEXT.parse)
+        return Type(_TEXT_VALIDATORS[validator], types.TEXT.parse)
     raise LookupError(f"Gunicorn's {setting.name} has a validator unknown to Greendock: {validator}")
 
 
@@ -180,11 +180,11 @@ def _parse(variable: Variable, setting: str, value: Value, problems: list[Proble
     accepted = _UNSETTABLE.get(setting)
     if accepted is None:
         try:
-            parsed = variable.kind.parse(value.text)
-            if variable.kind is not HOOK and setting not in _RESOLVED_LATER:
+            parsed = variable.type.parse(value.text)
+            if variable.type is not HOOK and setting not in _RESOLVED_LATER:
                 validate(setting, parsed)
         except Exception as error:
-            accepted = f"accepted: {variable.kind.accepted}"
+            accepted = f"accepted: {variable.type.accepted}"
             if str(error) and str(error) != value.text and not value.secret and not looks_secret(variable.name):
                 accepted += f" ({' '.join(str(error).split())})"
         else:

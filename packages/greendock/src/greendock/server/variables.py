@@ -1,14 +1,14 @@
 """Every variable of Greendock's own, and the field's conventions, declared once.
 
 Gunicorn's ``GUNICORN_<SETTING>`` variables are not listed: ``greendock.settings`` asks Gunicorn for them. The
-proxy's are in ``greendock.edge.variables``. The reference and ``.env.example`` are generated from all three.
+proxy's are in ``greendock.proxy.variables``. The reference and ``.env.example`` are generated from all three.
 """
 
 from __future__ import annotations
 
 from greendock.env import types
 from greendock.host import scheduling
-from greendock.proxy.variables import VARIABLES as EDGE
+from greendock.proxy.variables import VARIABLES as PROXY
 from greendock.hooks.events import FAIL_FAST_CHOICES
 from greendock.env.variable import Variable
 
@@ -113,7 +113,7 @@ GREENDOCK = (
     ),
     Variable(
         "GREENDOCK_HEALTH_PATH",
-        types.Kind("a path that starts with /, such as /livez", types.matching(r"/[!-~]*")),
+        types.Type("a path that starts with /, such as /livez", types.matching(r"/[!-~]*")),
         "",
         "Also ask Gunicorn for this path in each healthcheck. Unset: the healthcheck uses no worker.",
         READINESS,
@@ -135,7 +135,7 @@ GREENDOCK = (
     ),
     Variable(
         "GREENDOCK_HOOK_FAIL_FAST",
-        types.Kind(
+        types.Type(
             "a comma-separated list out of " + ", ".join(FAIL_FAST_CHOICES), types.names_out_of(FAIL_FAST_CHOICES)
         ),
         "on_starting,post_worker_init",
@@ -185,4 +185,4 @@ COMPOSE_VARIABLES = (
 )
 
 APP: dict[str, Variable] = {variable.name: variable for variable in CONVENTIONS + GREENDOCK}
-ALL: dict[str, Variable] = APP | {variable.name: variable for variable in (*EDGE, *COMPOSE_VARIABLES)}
+ALL: dict[str, Variable] = APP | {variable.name: variable for variable in (*PROXY, *COMPOSE_VARIABLES)}

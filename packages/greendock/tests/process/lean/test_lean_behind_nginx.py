@@ -15,7 +15,7 @@ import pytest
 import websockets.sync.client
 
 from tests.process.proxy.conftest import APPLICATION, gunicorn
-from tests.process.proxy.support import Edge, Record, background
+from tests.process.proxy.support import Proxy, Record, background
 from tests.support import DEADLINE, local_nginx
 
 MIB = os.urandom(1 << 20)
@@ -67,9 +67,9 @@ def site() -> Iterator[SimpleNamespace]:
             folder / "app", folder / "record", GUNICORN_WORKER_CLASS="lean", GUNICORN_THREADS="2", GUNICORN_TIMEOUT="20"
         )
         server.write_app(WEBSOCKET)
-        edges = {
-            buffering: Edge(
-                folder / f"edge-{buffering}",
+        proxies = {
+            buffering: Proxy(
+                folder / f"proxy-{buffering}",
                 local_nginx(),
                 UPSTREAM=f"127.0.0.1:{server.port}",
                 PROXY_REQUEST_BUFFERING=buffering,
@@ -77,20 +77,20 @@ def site() -> Iterator[SimpleNamespace]:
             for buffering in ("on", "off")
         }
         try:
-            for edge in edges.values():
-                (edge.folder / "static" / "file.txt").write_bytes(b"0123456789")
-                edge.start()
+            for proxy in proxies.values():
+                (proxy.folder / "static" / "file.txt").write_bytes(b"0123456789")
+                proxy.start()
             server.wait_ready()
-            yield SimpleNamespace(server=server, on=edges["on"], off=edges["off"], record=Record(folder / "record"))
+            yield SimpleNamespace(server=server, on=proxies["on"], off=proxies["off"], record=Record(folder / "record"))
             assert "Traceback" not in server.log
         finally:
-            for edge in edges.values():
-                edge.close()
+            for proxy in proxies.values():
+                proxy.close()
             server.close()
 
 
 @pytest.fixture(params=["on", "off"])
-def edge(request: pytest.FixtureRequest, site: SimpleNamespace) -> Edge:
+def proxy(request: pytest.FixtureRequest, site: SimpleNamespace) -> Proxy:
     """Each of the two, by whether it buffers what is uploaded."""
     return getattr(site, request.param)
 
@@ -107,24 +107,24 @@ def test_nginx_keeps_its_connections(site: SimpleNamespace) -> None:
     assert len({site.on.get("/port").text for _ in range(20)}) < 10  # one for each of Nginx's workers
 
 
-def test_uploads_arrive_whole_with_a_length_and_in_chunks(edge: Edge) -> None:
+def test_uploads_arrive_whole_with_a_length_and_in_chunks(proxy: Proxy) -> None:
     def chunks() -> Iterator[bytes]:
         for start in range(0, len(MIB), 100_000):
             yield MIB[start : start + 100_000]
 
     for content in (MIB, chunks()):
-        seen = edge.request("POST", "/upload", content=content).json()
+        seen = proxy.request("POST", "/upload", content=content).json()
         assert (seen["length"], seen["sha256"]) == (len(MIB), SHA)
 
 
-def test_an_upload_the_application_does_not_read_is_answered(edge: Edge) -> None:
+def test_an_upload_the_application_does_not_read_is_answered(proxy: Proxy) -> None:
     for content in (b"x" * 100, MIB, b"x" * 1000, MIB):
-        assert edge.request("POST", "/unread", content=content).text == "ok"
-        assert edge.get("/").status_code == 200
+        assert proxy.request("POST", "/unread", content=content).text == "ok"
+        assert proxy.get("/").status_code == 200
 
 
-def test_a_client_that_waits_for_100_continue_gets_it(edge: Edge) -> None:
-    with socket.create_connection(("127.0.0.1", edge.port), timeout=DEADLINE) as client:
+def test_a_client_that_waits_for_100_continue_gets_it(proxy: Proxy) -> None:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=DEADLINE) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
         received = b""
         while b"100 Continue\r\n\r\n" not in received:
@@ -149,16 +149,16 @@ def test_a_client_that_waits_for_100_continue_gets_it(edge: Edge) -> None:
     ],
 )
 def test_an_answer_without_a_body_or_with_an_error_leaves_the_connection_in_step(
-    edge: Edge, method: str, target: str, status: int, length: int | None
+    proxy: Proxy, method: str, target: str, status: int, length: int | None
 ) -> None:
     for _ in range(3):  # Nginx asks again on the same connection: what was left on it would be the next answer
-        answer = edge.request(method, target)
+        answer = proxy.request(method, target)
         assert answer.status_code == status
         if method == "HEAD" or status in (204, 304):
             assert answer.content == b""
         if length:
             assert int(answer.headers["Content-Length"]) == length
-        assert edge.get("/next").json()["path"] == "/next"
+        assert proxy.get("/next").json()["path"] == "/next"
 
 
 def test_static_files_and_parts_of_them_do_not_reach_it(site: SimpleNamespace) -> None:
@@ -176,8 +176,8 @@ def test_text_is_compressed_for_whoever_takes_it(site: SimpleNamespace) -> None:
     assert packed.json()["padding"] == plain.json()["padding"]
 
 
-def test_a_large_response_arrives_whole(edge: Edge) -> None:
-    assert edge.get("/big?bytes=33554432").content == b"x" * 33554432
+def test_a_large_response_arrives_whole(proxy: Proxy) -> None:
+    assert proxy.get("/big?bytes=33554432").content == b"x" * 33554432
 
 
 def test_events_arrive_one_by_one(site: SimpleNamespace) -> None:
@@ -197,11 +197,11 @@ def test_clients_that_go_away_during_a_response_free_their_threads(site: SimpleN
     assert site.on.get("/").status_code == 200
 
 
-def test_clients_that_go_away_during_an_upload_free_their_threads(edge: Edge) -> None:
+def test_clients_that_go_away_during_an_upload_free_their_threads(proxy: Proxy) -> None:
     for _ in range(4):
-        with socket.create_connection(("127.0.0.1", edge.port), timeout=DEADLINE) as client:
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=DEADLINE) as client:
             client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 100_000)
-    assert edge.get("/").status_code == 200
+    assert proxy.get("/").status_code == 200
 
 
 def test_a_request_that_takes_its_time_does_not_hold_up_the_others(site: SimpleNamespace) -> None:
@@ -212,9 +212,9 @@ def test_a_request_that_takes_its_time_does_not_hold_up_the_others(site: SimpleN
     assert answers[0].status_code == 200
 
 
-def test_a_websocket_of_an_application_that_takes_the_socket_carries_messages_both_ways(edge: Edge) -> None:
-    with websockets.sync.client.connect(f"ws://127.0.0.1:{edge.port}/ws", compression=None) as client:
+def test_a_websocket_of_an_application_that_takes_the_socket_carries_messages_both_ways(proxy: Proxy) -> None:
+    with websockets.sync.client.connect(f"ws://127.0.0.1:{proxy.port}/ws", compression=None) as client:
         for message in ("one", b"\0" * 100_000, "three"):
             client.send(message)
             assert client.recv(DEADLINE) == message
-    assert edge.get("/").status_code == 200
+    assert proxy.get("/").status_code == 200

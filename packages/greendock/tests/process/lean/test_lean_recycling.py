@@ -9,7 +9,7 @@ import threading
 import pytest
 from lean_server import until
 
-from tests.process.proxy.support import Edge
+from tests.process.proxy.support import Proxy
 from tests.support import local_nginx, serving
 
 # Exactly the request to /held is the last one of its worker.
@@ -144,12 +144,12 @@ def test_kept_connections_through_nginx_lose_nothing(tmp_path, workers):
         "WEB_CONCURRENCY": workers,
     }
     with serving(tmp_path / "app", APP, **settings) as server:
-        edge = Edge(tmp_path / "edge", local_nginx(), UPSTREAM=f"127.0.0.1:{server.port}")
+        proxy = Proxy(tmp_path / "proxy", local_nginx(), UPSTREAM=f"127.0.0.1:{server.port}")
         try:
-            edge.start()
-            lost, served = load(edge.port, clients=4, requests=40, kept=True)
+            proxy.start()
+            lost, served = load(proxy.port, clients=4, requests=40, kept=True)
         finally:
-            edge.close()
+            proxy.close()
         assert lost == []
         assert set(served) == {(200, b"0"), (200, b"100")}
         server.wait_log("Autorestarting worker", 2)

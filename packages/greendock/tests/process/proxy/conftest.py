@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.proxy.support import Edge, Record
+from tests.process.proxy.support import Proxy, Record
 from tests.support import Server, local_nginx
 
 APPLICATION = Path(__file__).with_name("application.py").read_text()
@@ -25,7 +25,7 @@ def nginx() -> str:
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
     """A folder with a short path, so that unix sockets fit."""
-    with tempfile.TemporaryDirectory(prefix="edge-", dir=os.environ.get("TMPDIR")) as path:
+    with tempfile.TemporaryDirectory(prefix="proxy-", dir=os.environ.get("TMPDIR")) as path:
         yield Path(path)
 
 
@@ -61,25 +61,25 @@ def app(folder: Path, record: Record) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def edge(folder: Path, nginx: str, app: Server) -> Iterator[Edge]:
+def proxy(folder: Path, nginx: str, app: Server) -> Iterator[Proxy]:
     """Nginx with its defaults, in front of that application."""
-    server = Edge(folder / "edge", nginx, UPSTREAM=f"127.0.0.1:{app.port}")
+    server = Proxy(folder / "proxy", nginx, UPSTREAM=f"127.0.0.1:{app.port}")
     try:
         yield server.start()
     finally:
         server.close()
 
 
-Launch = Callable[..., Edge]
+Launch = Callable[..., Proxy]
 
 
 @contextmanager
 def _launcher(folder: Path, nginx: str, app: Server) -> Iterator[Launch]:
     with ExitStack() as stack:
 
-        def start(*, wait: bool = True, **environment: str) -> Edge:
+        def start(*, wait: bool = True, **environment: str) -> Proxy:
             own = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
-            server = Edge(own, nginx, **{"UPSTREAM": f"127.0.0.1:{app.port}"} | environment)
+            server = Proxy(own, nginx, **{"UPSTREAM": f"127.0.0.1:{app.port}"} | environment)
             stack.callback(server.close)
             return server.start() if wait else server
 

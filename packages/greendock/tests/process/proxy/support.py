@@ -18,10 +18,10 @@ import httpx
 
 from tests.support import DEADLINE, ROOT, clean_environment, free_ports, wait_for
 
-LAUNCH = (sys.executable, "-m", "greendock.edge")
+LAUNCH = (sys.executable, "-m", "greendock.proxy")
 
 
-class Edge:
+class Proxy:
     """One Nginx: its ports, logs and commands. ``environment`` holds ``NGINX_*`` variables, without the prefix."""
 
     def __init__(self, folder: Path, binary: str, **environment: str) -> None:
@@ -55,7 +55,7 @@ class Edge:
         assert self.process is not None
         return self.process.pid
 
-    def start(self) -> Edge:
+    def start(self) -> Proxy:
         with self.access_log.open("ab") as out, self.error_log.open("ab") as errors:
             self.process = subprocess.Popen(
                 [*LAUNCH, "run"], cwd=ROOT, env=self.environment, stdout=out, stderr=errors, start_new_session=True
@@ -91,7 +91,7 @@ class Edge:
             return received
 
     def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the edge beside the running Nginx."""
+        """Run a command of the proxy beside the running Nginx."""
         return subprocess.run(
             [*LAUNCH, *arguments],
             cwd=ROOT,

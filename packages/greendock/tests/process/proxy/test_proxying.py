@@ -15,7 +15,7 @@ import pytest
 import websockets.sync.client
 import websockets.sync.server
 
-from tests.process.proxy.support import Edge, Record
+from tests.process.proxy.support import Proxy, Record
 from tests.support import DEADLINE, Server, children, free_port, wait_for
 
 HEX_ID = re.compile(r"[0-9a-f]{32}")
@@ -47,8 +47,8 @@ SPOOFED = {
 }
 
 
-def test_headers_a_client_forges_are_overwritten_or_gone(edge: Edge) -> None:
-    seen = edge.get("/", headers=SPOOFED).json()
+def test_headers_a_client_forges_are_overwritten_or_gone(proxy: Proxy) -> None:
+    seen = proxy.get("/", headers=SPOOFED).json()
     assert seen["scheme"] == "http"
     assert seen["path"] == "/"
     headers = seen["headers"]
@@ -56,15 +56,15 @@ def test_headers_a_client_forges_are_overwritten_or_gone(edge: Edge) -> None:
         "X-Real-Ip": "127.0.0.1",
         "X-Forwarded-For": "127.0.0.1",
         "X-Forwarded-Proto": "http",
-        "X-Forwarded-Host": f"127.0.0.1:{edge.port}",
-        "X-Forwarded-Port": str(edge.port),
+        "X-Forwarded-Host": f"127.0.0.1:{proxy.port}",
+        "X-Forwarded-Port": str(proxy.port),
     }
     for value in ("6.6.6.6", "evil.example", "/admin"):
         assert value not in str(headers)
-    assert headers["Host"] == f"127.0.0.1:{edge.port}"
+    assert headers["Host"] == f"127.0.0.1:{proxy.port}"
 
 
-def test_an_outer_proxy_is_believed_only_when_its_network_is_trusted(launch: Callable[..., Edge]) -> None:
+def test_an_outer_proxy_is_believed_only_when_its_network_is_trusted(launch: Callable[..., Proxy]) -> None:
     trusting = launch(TRUSTED_PROXIES="127.0.0.0/8,10.9.0.0/16")
     headers = {"X-Forwarded-For": "6.6.6.6, 203.0.113.7, 10.9.1.1", "X-Forwarded-Proto": "https"}
     seen = trusting.get("/", headers=headers).json()
@@ -75,49 +75,49 @@ def test_an_outer_proxy_is_believed_only_when_its_network_is_trusted(launch: Cal
     assert stranger.get("/", headers=headers).json()["headers"]["X-Forwarded-For"] == "127.0.0.1"
 
 
-def test_a_request_id_is_made_passed_on_returned_and_logged(edge: Edge) -> None:
-    response = edge.get("/id")
+def test_a_request_id_is_made_passed_on_returned_and_logged(proxy: Proxy) -> None:
+    response = proxy.get("/id")
     made = response.headers["X-Request-ID"]
     assert HEX_ID.fullmatch(made)
     assert response.json()["headers"]["X-Request-Id"] == made
-    assert edge.log(made)["url.original"] == "/id"
+    assert proxy.log(made)["url.original"] == "/id"
 
 
-def test_a_request_id_of_the_client_is_kept_when_harmless(edge: Edge) -> None:
-    assert edge.get("/", headers={"X-Request-ID": "order-4711.retry_2"}).headers["X-Request-ID"] == "order-4711.retry_2"
+def test_a_request_id_of_the_client_is_kept_when_harmless(proxy: Proxy) -> None:
+    assert proxy.get("/", headers={"X-Request-ID": "order-4711.retry_2"}).headers["X-Request-ID"] == "order-4711.retry_2"
 
 
 @pytest.mark.parametrize(
     "hostile", ["short", "x" * 129, 'a"b"c"d"e', "<script>alert", "id with spaces", "${jndi:ldap}"]
 )
-def test_a_request_id_of_the_client_is_replaced_when_not(edge: Edge, hostile: str) -> None:
-    response = edge.get("/", headers={"X-Request-ID": hostile})
+def test_a_request_id_of_the_client_is_replaced_when_not(proxy: Proxy, hostile: str) -> None:
+    response = proxy.get("/", headers={"X-Request-ID": hostile})
     assert HEX_ID.fullmatch(response.headers["X-Request-ID"])
     assert response.json()["headers"]["X-Request-Id"] == response.headers["X-Request-ID"]
 
 
-def test_a_well_formed_trace_goes_on_and_another_does_not(edge: Edge) -> None:
+def test_a_well_formed_trace_goes_on_and_another_does_not(proxy: Proxy) -> None:
     parent = f"00-{'a' * 32}-{'b' * 16}-01"
-    headers = edge.get("/", headers={"traceparent": parent, "tracestate": "v=1"}).json()["headers"]
+    headers = proxy.get("/", headers={"traceparent": parent, "tracestate": "v=1"}).json()["headers"]
     assert (headers["Traceparent"], headers["Tracestate"]) == (parent, "v=1")
-    headers = edge.get("/", headers={"traceparent": f"00-{'0' * 32}-{'b' * 16}-01", "tracestate": "v=1"}).json()[
+    headers = proxy.get("/", headers={"traceparent": f"00-{'0' * 32}-{'b' * 16}-01", "tracestate": "v=1"}).json()[
         "headers"
     ]
     assert "Traceparent" not in headers
     assert "Tracestate" not in headers
 
 
-def test_the_path_arrives_as_it_was_sent(edge: Edge) -> None:
-    answer = edge.raw(b"GET /a%2Fb//c%20d?x=%00&y=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+def test_the_path_arrives_as_it_was_sent(proxy: Proxy) -> None:
+    answer = proxy.raw(b"GET /a%2Fb//c%20d?x=%00&y=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert b'"uri": "/a%2Fb//c%20d?x=%00&y=1"' in answer
 
 
-def test_connections_to_gunicorn_are_kept(edge: Edge, app: Server) -> None:
+def test_connections_to_gunicorn_are_kept(proxy: Proxy, app: Server) -> None:
     for _ in range(3):
-        edge.get("/warm")
+        proxy.get("/warm")
     before = upstream_connections(app)
     for _ in range(20):
-        edge.get("/kept")
+        proxy.get("/kept")
     assert upstream_connections(app) <= before | set()
 
 
@@ -128,15 +128,15 @@ def upstream_connections(app: Server) -> set[str]:
     return {row[2] for row in rows if row[1].endswith(f":{app.port:04X}") and row[3] == "01"}
 
 
-def test_a_chunked_upload_arrives_whole(edge: Edge) -> None:
+def test_a_chunked_upload_arrives_whole(proxy: Proxy) -> None:
     chunks = [os.urandom(10_000) for _ in range(30)]
-    seen = edge.request("POST", "/upload", content=iter(chunks)).json()
+    seen = proxy.request("POST", "/upload", content=iter(chunks)).json()
     assert seen["length"] == 300_000
     assert seen["sha256"] == hashlib.sha256(b"".join(chunks)).hexdigest()
 
 
-def test_an_upload_of_a_gibibyte_takes_little_memory(launch: Callable[..., Edge], app: Server) -> None:
-    edge = launch(CLIENT_MAX_BODY_SIZE="1g")
+def test_an_upload_of_a_gibibyte_takes_little_memory(launch: Callable[..., Proxy], app: Server) -> None:
+    proxy = launch(CLIENT_MAX_BODY_SIZE="1g")
     chunk, chunks = b"x" * 2**20, 1024
     peak = 0
 
@@ -144,12 +144,12 @@ def test_an_upload_of_a_gibibyte_takes_little_memory(launch: Callable[..., Edge]
         nonlocal peak
         for number in range(chunks):
             if number % 64 == 0:
-                peak = max(peak, resident(edge.pid) + resident(app.pid))
+                peak = max(peak, resident(proxy.pid) + resident(app.pid))
             yield chunk
 
-    response = edge.request("POST", "/swallow", content=body(), headers={"Content-Length": str(2**30)})
+    response = proxy.request("POST", "/swallow", content=body(), headers={"Content-Length": str(2**30)})
     assert response.text == str(2**30)
-    peak = max(peak, resident(edge.pid) + resident(app.pid))
+    peak = max(peak, resident(proxy.pid) + resident(app.pid))
     assert peak < 200 * 2**20, f"{peak / 2**20:.0f} MiB"
 
 
@@ -162,20 +162,20 @@ def resident(master: int) -> int:
     return total
 
 
-def test_a_slow_upload_reaches_gunicorn_only_when_complete(edge: Edge, record: Record) -> None:
-    with socket.create_connection(("127.0.0.1", edge.port), timeout=DEADLINE) as connection:
+def test_a_slow_upload_reaches_gunicorn_only_when_complete(proxy: Proxy, record: Record) -> None:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=DEADLINE) as connection:
         connection.sendall(
             b"POST /slow-upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nConnection: close\r\n\r\n12345"
         )
-        edge.get("/meanwhile")
+        proxy.get("/meanwhile")
         assert record.count("/slow-upload") == 0
         connection.sendall(b"67890")
         assert b"200 OK" in connection.recv(65536)
     assert record.count("/slow-upload") == 1
 
 
-def test_a_client_that_reads_slowly_holds_no_worker(edge: Edge, record: Record) -> None:
-    with socket.create_connection(("127.0.0.1", edge.port), timeout=DEADLINE) as connection:
+def test_a_client_that_reads_slowly_holds_no_worker(proxy: Proxy, record: Record) -> None:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=DEADLINE) as connection:
         target = f"/big?bytes={64 * 2**20}&finished=slow-reader"
         connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert connection.recv(1000)
@@ -184,13 +184,13 @@ def test_a_client_that_reads_slowly_holds_no_worker(edge: Edge, record: Record) 
 
 
 def test_a_failed_get_is_tried_on_another_replica(
-    launch: Callable[..., Edge], replicas: Callable[..., tuple[Record, list[Server]]]
+    launch: Callable[..., Proxy], replicas: Callable[..., tuple[Record, list[Server]]]
 ) -> None:
     record, (alive,) = replicas("alive")
-    edge = launch(UPSTREAM=f"127.0.0.1:{free_port()},127.0.0.1:{alive.port}")
+    proxy = launch(UPSTREAM=f"127.0.0.1:{free_port()},127.0.0.1:{alive.port}")
     for method in ("GET", "POST"):
         for _ in range(6):
-            assert edge.request(method, "/either", content=b"x").status_code == 200, (
+            assert proxy.request(method, "/either", content=b"x").status_code == 200, (
                 "not sent yet: any method may go on"
             )
     assert record.count("/either") == 12
@@ -198,11 +198,11 @@ def test_a_failed_get_is_tried_on_another_replica(
 
 @pytest.mark.parametrize(("method", "tries"), [("GET", 2), ("PUT", 2), ("POST", 1), ("PATCH", 1)])
 def test_a_request_that_was_sent_is_repeated_only_if_idempotent(
-    launch: Callable[..., Edge], method: str, tries: int
+    launch: Callable[..., Proxy], method: str, tries: int
 ) -> None:
     with Breaking() as first, Breaking() as second:
-        edge = launch(UPSTREAM=f"127.0.0.1:{first.port},127.0.0.1:{second.port}")
-        assert edge.request(method, "/once").status_code == 502
+        proxy = launch(UPSTREAM=f"127.0.0.1:{first.port},127.0.0.1:{second.port}")
+        assert proxy.request(method, "/once").status_code == 502
         assert first.requests + second.requests == tries
 
 
@@ -235,7 +235,7 @@ class Breaking:
 
 
 def test_a_unix_socket_is_an_upstream_too(
-    launch: Callable[..., Edge], replicas: Callable[..., tuple[Record, list[Server]]], folder: Path
+    launch: Callable[..., Proxy], replicas: Callable[..., tuple[Record, list[Server]]], folder: Path
 ) -> None:
     path = folder / "app.sock"
     listener = f"unix:{path}"
@@ -270,23 +270,23 @@ class UnixServer:
         self.listener.close()
 
 
-def test_a_websocket_carries_messages_both_ways(launch: Callable[..., Edge]) -> None:
+def test_a_websocket_carries_messages_both_ways(launch: Callable[..., Proxy]) -> None:
     def echo(connection: websockets.sync.server.ServerConnection) -> None:
         for message in connection:
             connection.send(message)
 
     with websockets.sync.server.serve(echo, "127.0.0.1", 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        edge = launch(UPSTREAM=f"127.0.0.1:{server.socket.getsockname()[1]}")
-        with websockets.sync.client.connect(f"ws://127.0.0.1:{edge.port}/ws") as client:
+        proxy = launch(UPSTREAM=f"127.0.0.1:{server.socket.getsockname()[1]}")
+        with websockets.sync.client.connect(f"ws://127.0.0.1:{proxy.port}/ws") as client:
             for message in ("one", b"\0" * 100_000, "three"):
                 client.send(message)
                 assert client.recv(DEADLINE) == message
         server.shutdown()
 
 
-def test_another_upgrade_than_websocket_is_not_passed_on(edge: Edge) -> None:
-    headers = edge.get(
+def test_another_upgrade_than_websocket_is_not_passed_on(proxy: Proxy) -> None:
+    headers = proxy.get(
         "/", headers={"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMAAABk"}
     )
     seen = headers.json()["headers"]
@@ -294,8 +294,8 @@ def test_another_upgrade_than_websocket_is_not_passed_on(edge: Edge) -> None:
     assert "Connection" not in seen
 
 
-def test_server_sent_events_arrive_one_by_one(edge: Edge, record: Record) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=DEADLINE)
+def test_server_sent_events_arrive_one_by_one(proxy: Proxy, record: Record) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=DEADLINE)
     connection.request("GET", "/sse?gate=second", headers={"Accept-Encoding": "gzip"})
     response = connection.getresponse()
     assert response.read1(100).strip() == b"data: one"
@@ -303,10 +303,10 @@ def test_server_sent_events_arrive_one_by_one(edge: Edge, record: Record) -> Non
     assert response.read().strip() == b"data: two"
 
 
-def test_large_response_headers_pass(edge: Edge) -> None:
-    assert len(edge.get("/", params={"!X-Large": "v" * 6000}).headers["X-Large"]) == 6000
+def test_large_response_headers_pass(proxy: Proxy) -> None:
+    assert len(proxy.get("/", params={"!X-Large": "v" * 6000}).headers["X-Large"]) == 6000
 
 
-def test_errors_of_the_application_are_its_own(edge: Edge) -> None:
-    response = edge.get("/", params={"status": "503 Busy", "!Retry-After": "17"})
+def test_errors_of_the_application_are_its_own(proxy: Proxy) -> None:
+    response = proxy.get("/", params={"status": "503 Busy", "!Retry-After": "17"})
     assert (response.status_code, response.headers["Retry-After"], response.json()["path"]) == (503, "17", "/")

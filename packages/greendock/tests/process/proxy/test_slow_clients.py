@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.process.proxy.support import Edge, Record
+from tests.process.proxy.support import Proxy, Record
 from tests.support import wait_for
 
 pytestmark = pytest.mark.skipif(shutil.which("slowhttptest") is None, reason="slowhttptest is not installed")
@@ -22,8 +22,8 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_normal_requests_go_on_during_an_attack(launch: Callable[..., Edge], record: Record, name: str) -> None:
-    edge = launch(CLIENT_HEADER_TIMEOUT="3s", CLIENT_BODY_TIMEOUT="3s", SEND_TIMEOUT="3s")
+def test_normal_requests_go_on_during_an_attack(launch: Callable[..., Proxy], record: Record, name: str) -> None:
+    proxy = launch(CLIENT_HEADER_TIMEOUT="3s", CLIENT_BODY_TIMEOUT="3s", SEND_TIMEOUT="3s")
     path = f"/{'big' if name == 'slow read' else 'attacked'}/?bytes={6 * 65536}"
     attack = subprocess.Popen(
         [
@@ -38,7 +38,7 @@ def test_normal_requests_go_on_during_an_attack(launch: Callable[..., Edge], rec
             "-p",
             "3",
             "-u",
-            edge.url + path,
+            proxy.url + path,
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -46,10 +46,10 @@ def test_normal_requests_go_on_during_an_attack(launch: Callable[..., Edge], rec
     )
     answered = 0
     try:
-        wait_for(lambda: active(edge) >= CONNECTIONS * 0.75, "the attack is under way")
-        while attack.poll() is None and active(edge) >= CONNECTIONS * 0.5:
-            assert edge.get("/normal").status_code == 200
-            assert edge.status("/healthz").status_code == 200
+        wait_for(lambda: active(proxy) >= CONNECTIONS * 0.75, "the attack is under way")
+        while attack.poll() is None and active(proxy) >= CONNECTIONS * 0.5:
+            assert proxy.get("/normal").status_code == 200
+            assert proxy.status("/healthz").status_code == 200
             answered += 1
         assert answered >= 3, "the attack was over before it could be withstood"
     finally:
@@ -58,12 +58,12 @@ def test_normal_requests_go_on_during_an_attack(launch: Callable[..., Edge], rec
     assert not [each for each in record.requests() if each[0] in ("PUT", "POST") and each[1] == "/attacked/"], output
 
 
-def active(edge: Edge) -> int:
+def active(proxy: Proxy) -> int:
     """Return how many client connections are open."""
-    text = edge.status("/stub_status").text
+    text = proxy.status("/stub_status").text
     return int(text.split()[2])
 
 
-def test_slow_headers_are_cut_off_in_the_time_allowed(launch: Callable[..., Edge]) -> None:
-    edge = launch(CLIENT_HEADER_TIMEOUT="1s")
-    assert edge.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: y") == b""
+def test_slow_headers_are_cut_off_in_the_time_allowed(launch: Callable[..., Proxy]) -> None:
+    proxy = launch(CLIENT_HEADER_TIMEOUT="1s")
+    assert proxy.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: y") == b""

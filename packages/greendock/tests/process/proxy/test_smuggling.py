@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.process.proxy.support import Edge, Record
+from tests.process.proxy.support import Proxy, Record
 
 HOST = "Host: localhost\r\n"
 # What an attacker hopes the next server takes for a request of its own. {n} is the number of the case, {cl} the length
@@ -119,13 +119,13 @@ def request(number: int, text: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def impatient(folder: object, nginx: str, app: object, launch_module: Callable[..., Edge]) -> Edge:
+def impatient(folder: object, nginx: str, app: object, launch_module: Callable[..., Proxy]) -> Proxy:
     """Nginx that soon gives up waiting for the rest of a broken request."""
     return launch_module(CLIENT_HEADER_TIMEOUT="1s", CLIENT_BODY_TIMEOUT="1s", KEEPALIVE_TIMEOUT="1s")
 
 
 @pytest.fixture(scope="module")
-def outcomes(impatient: Edge, record: Record) -> dict[str, tuple[bytes, int, int]]:
+def outcomes(impatient: Proxy, record: Record) -> dict[str, tuple[bytes, int, int]]:
     """Each case: what came back, and how often the request and the one smuggled in it reached the application."""
 
     def attempt(number: int, text: str) -> bytes:
@@ -155,12 +155,12 @@ def test_a_malformed_request_never_becomes_two(name: str, outcomes: dict[str, tu
     assert answer.count(b"HTTP/1.1 200 OK\r\n") <= 1, answer
 
 
-def test_nginx_and_gunicorn_are_still_in_step(impatient: Edge, outcomes: object) -> None:
+def test_nginx_and_gunicorn_are_still_in_step(impatient: Proxy, outcomes: object) -> None:
     for number in range(20):
         assert impatient.get(f"/step/{number}").json()["path"] == f"/step/{number}"
 
 
-def test_an_honest_second_request_is_seen_as_one(impatient: Edge, record: Record) -> None:
+def test_an_honest_second_request_is_seen_as_one(impatient: Proxy, record: Record) -> None:
     """The control: what these tests look for, they would see."""
     closing = INNER.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")
     assert impatient.raw(request(900, GET + HOST + "\r\n" + closing)).count(b"HTTP/1.1 200 OK") == 2

@@ -68,7 +68,7 @@ ACCEPTED: dict[str, bytes] = {
     "value spaces only": get("X-Empty:   \t "),
     "value inner tab": get("X-A: a\tb"),
     "value obs-text": get("X-A: \xe9\xff"),
-    "value nbsp at the edges": get("X-A: \xa0a\x85"),
+    "value nbsp at the proxies": get("X-A: \xa0a\x85"),
     "value colon": get("X-A: b: c"),
     "value starts with colon": get("X-A::b"),
     "value long": get("X-A: " + "a" * 3000),

@@ -39,7 +39,7 @@ class MetricsPlugin(ServerPlugin):
     variables = (
         Variable(
             "GREENDOCK_METRICS_BIND",
-            types.Kind("host:port, [address]:port or unix:/path", _address),
+            types.Type("host:port, [address]:port or unix:/path", _address),
             "127.0.0.1:9180",
             "Where the `metrics` plugin answers Prometheus. Never a public address.",
             HOOKS,

@@ -42,7 +42,7 @@ def docker(*arguments: str, check: bool = True) -> str:
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[str]:
-    name = f"greendock-edge-test:{uuid.uuid4().hex[:8]}"
+    name = f"greendock-proxy-test:{uuid.uuid4().hex[:8]}"
     docker("build", "--quiet", "--file", str(ROOT / "nginx" / "Dockerfile"), "--tag", name, str(ROOT))
     yield name
     docker("image", "rm", "--force", name)
@@ -50,7 +50,7 @@ def image() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[str]:
-    name = f"greendock-edge-{uuid.uuid4().hex[:8]}"
+    name = f"greendock-proxy-{uuid.uuid4().hex[:8]}"
     docker("network", "create", name)
     yield name
     docker("network", "rm", name)
@@ -126,7 +126,7 @@ def test_static_files_are_in_the_image_and_compressed(start: Callable[..., tuple
 
 def test_the_workers_follow_the_cpu_quota(start: Callable[..., tuple[str, str]]) -> None:
     container, _ = start(*HARDENED, TMPFS, "--cpus=1")
-    assert "worker_processes 1;" in docker("exec", container, "python3", "-m", "greendock.edge", "config")
+    assert "worker_processes 1;" in docker("exec", container, "python3", "-m", "greendock.proxy", "config")
 
 
 def test_a_wrong_variable_stops_the_start_and_is_named(image: str) -> None:
