@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from gunicorn.workers import SUPPORTED_WORKERS
 
 from bench.peers.model import ASGI, LIMIT, OURS, ROOT, WSGI, Peer, Place, Program, installed, python
-from greendock.server.build import build
 from greendock.hooks.plugins import WORKERS
 from greendock.hooks.plugins import installed as plugins
+from greendock.server.build import build
 
 DEFAULT = "greendock"
 _GUNICORN_ANSWERS = frozenset({"hello", "json", "wait", "large", "upload"})

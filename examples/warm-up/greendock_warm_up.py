@@ -11,8 +11,8 @@ from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 from greendock.env import types
-from greendock.hooks.plugins import ServerPlugin
 from greendock.env.variable import Variable
+from greendock.hooks.plugins import ServerPlugin
 
 PATHS = "GREENDOCK_WARM_UP_PATHS"
 

@@ -15,8 +15,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-ROOT = Path(__file__).resolve().parent.parent
-HEALTHCHECK = ROOT / "greendock" / "healthcheck.py"
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = PACKAGE.parents[1]
+HEALTHCHECK = PACKAGE / "src" / "greendock" / "runtime" / "healthcheck.py"
 DEADLINE = 30.0
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from typing import Any
 from gunicorn import util
 from gunicorn.app.base import BaseApplication
 
-from greendock.server.build import build
 from greendock.env.problems import ConfigurationError
+from greendock.server.build import build
 
 
 class GreendockApplication(BaseApplication):  # type: ignore[misc]

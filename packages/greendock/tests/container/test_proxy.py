@@ -126,7 +126,7 @@ def test_static_files_are_in_the_image_and_compressed(start: Callable[..., tuple
 
 def test_the_workers_follow_the_cpu_quota(start: Callable[..., tuple[str, str]]) -> None:
     container, _ = start(*HARDENED, TMPFS, "--cpus=1")
-    assert "worker_processes 1;" in docker("exec", container, "python3", "-m", "greendock.proxy", "config")
+    assert "worker_processes 1;" in docker("exec", container, "greendock", "config")
 
 
 def test_a_wrong_variable_stops_the_start_and_is_named(image: str) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.container.stack import Site, started
 from greendock.testing.load import Result, Running, load, slow_requests, table, uploads, websocket
+from tests.container.stack import Site, started
 from tests.support import wait_for
 
 # Short where nothing is measured; the defaults take longer for slower clients.
@@ -189,7 +189,7 @@ def wait_for_step(rolling: subprocess.Popen[str], step: str) -> None:
 
 def follows_dns(site: Site) -> bool:
     """Whether Nginx is pointed at no particular container."""
-    config = site.compose("exec", "--no-TTY", "nginx", "python3", "-m", "greendock.proxy", "config").stdout
+    config = site.compose("exec", "--no-TTY", "nginx", "greendock", "config").stdout
     return re.findall(r"^\s*server (\S+) resolve", config, re.MULTILINE) == ["app:8000"]
 
 

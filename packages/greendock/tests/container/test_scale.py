@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.container.support import Stack
 from greendock.testing.load import load
+from tests.container.support import Stack
 from tests.support import wait_for
 
 APPLICATION = """

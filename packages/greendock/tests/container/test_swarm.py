@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.container.swarm import REPLICAS, SETTINGS, swarm
 from greendock.testing.load import load
+from tests.container.swarm import REPLICAS, SETTINGS, swarm
 from tests.support import wait_for
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import HEALTHCHECK, HELLO, Server, children, wait_for
+from tests.support import HEALTHCHECK, HELLO, ROOT, Server, children, wait_for
 
 Serve = Callable[..., Server]
 
@@ -224,7 +224,7 @@ def test_a_reload_onto_something_broken_leaves_the_old_workers_serving(
     assert server.get()[0] == 200
     server.write_app(HELLO)
     (server.folder / ".env").unlink(missing_ok=True)
-    (server.folder / "gunicorn.conf.py").write_text((HEALTHCHECK.parents[1] / "gunicorn.conf.py").read_text())
+    (server.folder / "gunicorn.conf.py").write_text((ROOT / "gunicorn.conf.py").read_text())
     server.signal(signal.SIGHUP)
     wait_for(lambda: not set(before) & set(server.workers()), "a later reload works")
     server.wait_ready("2/2")

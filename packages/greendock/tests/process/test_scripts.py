@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
+
 UNREACHABLE = 'Error response from daemon: Get "https://registry/v2/": dial tcp: lookup registry: no such host'
 BY_HAND = pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="systemd starts Docker here")
 ON_DEBIAN = pytest.mark.skipif("ID=debian" not in Path("/etc/os-release").read_text().split(), reason="Debian only")

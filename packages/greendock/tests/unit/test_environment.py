@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from greendock.env import sources
-from greendock.env.sources import PROCESS, Value
 from greendock.env.problems import Problem
+from greendock.env.value import PROCESS, Value
 
 KNOWN = {"GREENDOCK_PLUGINS", "GREENDOCK_READINESS_FILE", "LOG_LEVEL"}
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from greendock.command import show
 from greendock.env import dotenv
+from greendock.env.problems import ConfigurationError, Problem
+from greendock.env.value import Value
 from greendock.server import settings, variables
 from greendock.server.build import Built, build
-from greendock.env.sources import Value
-from greendock.env.problems import ConfigurationError, Problem
 
 NAMES = sorted(set(variables.ALL) | set(settings.known()))
 # What would start another thing than a check, or import what a test must not import.

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from gunicorn import config as gunicorn_config
 
-from greendock.hooks import chain
-from greendock.server.build import Built, build
-from greendock.hooks.events import EVENTS, FAIL_FAST_CHOICES, SSL_CONTEXT, Event, policy
-from greendock.hooks.chain import Hook, Options
 from greendock.env.problems import ConfigurationError, Problem
+from greendock.hooks import chain
+from greendock.hooks.chain import Hook, Options
+from greendock.hooks.events import EVENTS, FAIL_FAST_CHOICES, SSL_CONTEXT, Event, policy
+from greendock.server.build import Built, build
 from tests.support import ROOT
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from greendock.env.problems import ConfigurationError
 from greendock.hooks import plugins
 from greendock.server.build import Built, build
-from greendock.env.problems import ConfigurationError
 from tests.support import greendock
 
 Install = Callable[..., None]

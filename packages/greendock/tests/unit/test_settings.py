@@ -12,11 +12,11 @@ from gunicorn.config import Config, make_settings
 from gunicorn.glogging import Logger
 from gunicorn.workers.sync import SyncWorker
 
+from greendock.env.problems import ConfigurationError, Problem
+from greendock.env.value import Value
+from greendock.hooks.events import EVENTS
 from greendock.server import settings
 from greendock.server.build import Built, build
-from greendock.env.sources import Value
-from greendock.hooks.events import EVENTS
-from greendock.env.problems import ConfigurationError, Problem
 
 # The text written into the environment, and what Gunicorn must end up with, by the setting's validator.
 BY_VALIDATOR: dict[str, tuple[str, Any]] = {

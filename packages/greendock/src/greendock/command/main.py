@@ -11,11 +11,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from greendock import __version__
 from greendock.server import preimport
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status (2 for a configuration that is refused)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] in (["proxy"], ["rollout"]):  # each has a command line of its own
+        return _PARTS[arguments[0]](arguments[1:])
     options = _parser().parse_args(arguments)
     command = {
         "run": _run,
@@ -34,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="greendock", description="Gunicorn behind Nginx, configured by environment.")
+    parser.add_argument("--version", action="version", version=f"greendock {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
     def add(name: str, text: str, *, rest: str = "", formats: tuple[str, ...] = ()) -> argparse.ArgumentParser:
@@ -62,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         "List installed plugins: package, version, whether enabled, what each hooks.",
         formats=("table", "json"),
     )
+    add("proxy", "Render, check, run and steer Nginx: `greendock proxy --help`.")
+    add("rollout", "Replace the running application, or Nginx, on this host: `greendock rollout --help`.")
     health = add("health", "Say whether the running server is ready, and why.")
     health.add_argument("file", nargs="?", help="the readiness file")
     health.add_argument("--json", action="store_true")
@@ -118,6 +125,21 @@ def _plugins(options: argparse.Namespace) -> int:
 
     print(show.plugin_list(process, _dotenv(), options.format))
     return 0
+
+
+def _proxy(arguments: list[str]) -> int:
+    from greendock.proxy import commands
+
+    return commands.main(arguments)
+
+
+def _rollout(arguments: list[str]) -> int:
+    from greendock.rollout import cli
+
+    return cli.main(arguments)
+
+
+_PARTS = {"proxy": _proxy, "rollout": _rollout}
 
 
 def _health(options: argparse.Namespace) -> int:

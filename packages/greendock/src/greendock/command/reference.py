@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from greendock.hooks import plugins
-from greendock.server import settings, variables
-from greendock.proxy.variables import VARIABLES as PROXY
-from greendock.env.variable import Variable
 from greendock.command.show import table
+from greendock.env.variable import Variable
+from greendock.hooks import plugins
+from greendock.proxy.variables import VARIABLES as PROXY
+from greendock.server import settings, variables
 
 _INTRODUCTION = """\
 # Configuration

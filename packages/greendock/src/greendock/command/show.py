@@ -12,11 +12,12 @@ from typing import Any
 from gunicorn.config import Config
 
 from greendock.env import sources
+from greendock.env.problems import HIDDEN, Problem, looks_secret
+from greendock.env.value import Value
 from greendock.hooks import plugins
+from greendock.hooks.events import EVENTS
 from greendock.server import variables
 from greendock.server.build import Built
-from greendock.hooks.events import EVENTS
-from greendock.env.problems import HIDDEN, Problem, looks_secret
 from greendock.server.settings import DEFAULTS, PREFIX, TEMPLATE, Setting, known
 
 
@@ -104,7 +105,7 @@ def plugin_list(process: Mapping[str, str], dotenv: Path, form: str) -> str:
     return table(("plugin", "kind", "package", "", "hooks or class"), rows)
 
 
-def _chosen(values: Mapping[str, sources.Value], problems: list[Problem]) -> dict[str, list[str]]:
+def _chosen(values: Mapping[str, Value], problems: list[Problem]) -> dict[str, list[str]]:
     names = variables.APP["GREENDOCK_PLUGINS"].read(values, problems) or []
     classes = {}
     for group, setting in ((plugins.WORKERS, "worker_class"), (plugins.LOGGERS, "logger_class")):

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
 
-from greendock.env.sources import Value
 from greendock.env.problems import Problem
+from greendock.env.value import Value
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFERENCE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^${}'\"\\]*))?\}")

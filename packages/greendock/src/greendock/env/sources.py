@@ -11,23 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greendock.env.problems import Problem
+from greendock.env.value import PROCESS, Value
 
-PROCESS = "process environment"
 SECRETS_DIR = "/run/secrets/"
 _SECRET_BYTES = 1024 * 1024
 
 # Names this module has put into the process environment. They are not "process environment" for the next load,
 # so a line removed from .env is really gone after a reload.
 _exported: set[str] = set()
-
-
-@dataclass(frozen=True)
-class Value:
-    """The text of a variable, where it came from (for people), and whether it must never be shown."""
-
-    text: str
-    source: str
-    secret: bool = False
 
 
 def load(
@@ -46,9 +37,9 @@ def load(
     values: dict[str, Value] = {}
     if dotenv is not None and dotenv.is_file():
         # The proxy image has no python-dotenv, and no .env either.
-        from greendock.env import dotenv  # noqa: PLC0415
+        from greendock.env.dotenv import read as read_dotenv  # noqa: PLC0415
 
-        values = dotenv.read(dotenv, process, problems)
+        values = read_dotenv(dotenv, process, problems)
     values |= {name: Value(text, PROCESS) for name, text in process.items() if text.strip() and name not in _exported}
     for name, value in list(values.items()):
         _resolve_secret(name, value, values, known, problems)

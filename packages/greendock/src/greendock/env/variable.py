@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from greendock.env.sources import Value
-from greendock.env.types import Type
 from greendock.env.problems import Problem, looks_secret
+from greendock.env.types import Type
+from greendock.env.value import Value
 
 PREFIXES = ("GUNICORN_", "GREENDOCK_", "NGINX_")
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from gunicorn import util
 
-from greendock.hooks.events import EVENTS, SSL_CONTEXT, Event, Policy, policy
 from greendock.env.problems import Problem
+from greendock.hooks.events import EVENTS, SSL_CONTEXT, Event, Policy, policy
 
 HookFunction = Callable[..., Any]
 

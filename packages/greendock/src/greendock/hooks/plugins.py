@@ -24,10 +24,10 @@ from gunicorn.glogging import Logger
 from gunicorn.workers import SUPPORTED_WORKERS
 from gunicorn.workers.base import Worker
 
-from greendock.env.sources import Value
-from greendock.hooks.events import EVENTS
 from greendock.env.problems import Problem
+from greendock.env.value import Value
 from greendock.env.variable import Variable
+from greendock.hooks.events import EVENTS
 
 HOOKS, WORKERS, LOGGERS = "greendock.hooks", "greendock.workers", "greendock.loggers"
 GROUPS = {HOOKS: "server", WORKERS: "HTTP handler", LOGGERS: "log handler"}

@@ -1,4 +1,4 @@
-"""``python -m greendock.proxy``: render, check, run and steer the proxy.
+"""``greendock proxy`` (in the proxy's image ``greendock``): render, check, run and steer the proxy.
 
 Exit codes: 0 done; 1 refused by Nginx or the machine; 2 a wrong configuration or command line.
 """
@@ -13,15 +13,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from greendock.env.problems import ConfigurationError
 from greendock.host import scheduling
 from greendock.proxy import certificate, configuration, master, static
-from greendock.proxy.types import LOCAL, UPSTREAM
 from greendock.proxy.render import certificate_paths, render, worker_processes
 from greendock.proxy.rundir import RunDir
 from greendock.proxy.template import TemplateError
-from greendock.env.problems import ConfigurationError
+from greendock.proxy.types import LOCAL, UPSTREAM
 
 _RELOAD_TIMEOUT = 15.0
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     options = _parser().parse_args(arguments)
     try:
         command: Callable[[argparse.Namespace, dict[str, Any]], None] = options.command
-        command(options, configuration.read(environ))
+        command(options, {} if _other_command(options) else configuration.read(environ))
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m greendock.proxy", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="greendock", description=__doc__.split("\n", 1)[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Callable[[argparse.Namespace, dict[str, Any]], None], summary: str) -> Any:
@@ -57,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         return sub
 
-    add("run", _run, "render, test, and become Nginx")
+    run = add("run", _run, "render, test, and become Nginx; or become another command")
+    run.add_argument("rest", nargs=argparse.REMAINDER, metavar="COMMAND", help="default: nginx")
     add("config", _config, "print the rendered configuration")
     add("check", _check, "validate the variables and have Nginx test the result")
     add("render", _render, "write nginx.conf into a folder").add_argument("--output", type=Path, required=True)
@@ -98,13 +99,24 @@ def _check(_: argparse.Namespace, values: dict[str, Any]) -> None:
     print("greendock: the configuration is good")
 
 
-def _run(_: argparse.Namespace, values: dict[str, Any]) -> None:
+def _other_command(options: argparse.Namespace) -> bool:
+    """Whether `run` was given something else than Nginx, which needs no configuration: `run sh`."""
+    return getattr(options, "rest", None) not in (None, [], ["nginx"])
+
+
+def _run(options: argparse.Namespace, values: dict[str, Any]) -> None:
+    if _other_command(options):
+        _become(options.rest)
     rundir = _prepared(values)
     with rundir.locked():
         _test(values, rundir, _rendered(values)).replace(rundir.configuration)
     _announce(values)
     command = [*_nginx(values, rundir, rundir.configuration), "-g", "daemon off;"]
     scheduling.choose(values["NGINX_SCHEDULER"])
+    _become(command)
+
+
+def _become(command: list[str]) -> NoReturn:
     try:
         os.execvp(command[0], command)  # noqa: S606
     except OSError as error:
@@ -237,7 +249,3 @@ def _announce(values: dict[str, Any]) -> None:
     if values["NGINX_TLS"] == "self-signed":
         notes.append("self-signed certificate, for development only")
     print("greendock: " + "; ".join(notes), file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

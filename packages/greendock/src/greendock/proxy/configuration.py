@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from greendock.proxy.variables import NAMES, PREFIX, VARIABLES
-from greendock.env.sources import Value, load
 from greendock.env.problems import ConfigurationError, Problem
+from greendock.env.sources import load
+from greendock.env.value import Value
 from greendock.env.variable import unknown_names
-
-SHIPPED = Path(__file__).resolve().parents[2] / "nginx"
+from greendock.proxy.variables import NAMES, PREFIX, VARIABLES
 
 
 def read(process: Mapping[str, str]) -> dict[str, Any]:
@@ -24,7 +22,6 @@ def read(process: Mapping[str, str]) -> dict[str, Any]:
     given = load(relevant, None, NAMES, problems)
     problems += unknown_names(given, NAMES, (PREFIX,))
     values = {variable.name: variable.read(given, problems) for variable in VARIABLES}
-    values["NGINX_CONFIG_DIR"] = values["NGINX_CONFIG_DIR"] or str(SHIPPED)
     problems += _contradictions(values, given)
     if problems:
         raise ConfigurationError(problems)

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from greendock.host.cgroups import read_limits
 from greendock.proxy import static, template
 from greendock.proxy.types import ANY, AUTO, LOCAL, is_address
-from greendock.host.cgroups import read_limits
 
 # Names that cannot be a stranger's way in: no public DNS name or public address is among them.
 # RFC 6761 (localhost, test), RFC 6762 (local), ICANN's reservation of `internal`, RFC 1918, RFC 4193.
@@ -28,6 +28,7 @@ _LOCAL_NAMES = (
     '"~^(127|10|192\\.168|172\\.(1[6-9]|2[0-9]|3[01]))\\.[0-9.]+$"',
     '"~^\\[(::1|f[cd][0-9a-f:]+)\\]$"',
 )
+SHIPPED = Path(__file__).resolve().parent
 # Above this a worker gains nothing from more descriptors.
 _DESCRIPTORS = 1048576
 
@@ -40,8 +41,7 @@ def render(values: Mapping[str, Any], upstream: Iterable[str] | None = None) -> 
     """
     addresses = list(upstream or values["NGINX_UPSTREAM"])
     texts = {name: text(value) for name, value in values.items()} | _derived(values, addresses)
-    root = Path(values["NGINX_CONFIG_DIR"]) / "templates"
-    rendered = template.render(root, "nginx.conf", texts, _conditions(values))
+    rendered = template.render(SHIPPED / "templates", "nginx.conf", texts, _conditions(values))
     # What had no value has left a blank line.
     return re.sub(r"\n(?:[ \t]*\n){2,}", "\n\n", re.sub(r"[ \t]+\n", "\n", rendered))
 
@@ -83,6 +83,9 @@ def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
     quic = _listen(values["NGINX_HTTPS_PORT"], v6, " quic")
     public_port = values["NGINX_TLS_PUBLIC_PORT"]
     return {
+        "ERROR_HTML": str(_error_page(values, "error.html")),
+        "ERROR_JSON": str(_error_page(values, "error.json")),
+        "METRICS_PAGE": str(SHIPPED / "metrics" / "nginx.prom"),
         "WORKER_PROCESSES": str(worker_processes(values)),
         "WORKER_NOFILE": str(_descriptors(values["NGINX_WORKER_CONNECTIONS"])),
         "WORKER_USER": _worker_user(values["NGINX_WORKER_USER"]),
@@ -111,6 +114,12 @@ def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
         "STATIC_MAX_AGE": str(int(values["NGINX_STATIC_MAX_AGE"])),
         **_static_fingerprints(Path(values["NGINX_STATIC_ROOT"]), values["NGINX_STATIC_URL"]),
     }
+
+
+def _error_page(values: Mapping[str, Any], name: str) -> Path:
+    """Return the operator's own page of this name, or the shipped one."""
+    own = Path(values["NGINX_CONFIG_DIR"]) / "errors" / name
+    return own if own.is_file() else SHIPPED / "errors" / name
 
 
 def worker_processes(values: Mapping[str, Any]) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from greendock.env.types import BOOLEAN, NETWORKS, PORT, Type, choice, integer
+from greendock.env.variable import Variable
 from greendock.host import scheduling
 from greendock.proxy import types
 from greendock.proxy.types import duration, size
-from greendock.env.types import BOOLEAN, NETWORKS, PORT, Type, choice, integer
-from greendock.env.variable import Variable
 
 PREFIX = "NGINX_"
 _KIB, _MIB, _GIB = 1024, 1024**2, 1024**3
@@ -166,7 +166,12 @@ VARIABLES: tuple[Variable, ...] = (
         ),
         ("RUN_DIR", types.FILE, "/run/nginx", "Rendered configuration, pid and maintenance flag: a tmpfs."),
         ("TEMP_DIR", types.FILE, "/var/cache/nginx", "Large bodies, large responses, cache: a disk volume."),
-        ("CONFIG_DIR", types.FILE, "", "Folder of the templates, error pages and drop-ins; unset: the shipped nginx/."),
+        (
+            "CONFIG_DIR",
+            types.FILE,
+            "/opt/greendock/nginx",
+            "Folder of your own pieces: http.d, server.d, location.d, errors.",
+        ),
         ("BINARY", types.PROGRAM, "nginx", "The nginx program."),
     ),
 )

@@ -1,1 +1,1 @@
-"""Rolling out a new version on one host with plain Compose. Standard library only; `deploy/rollout` is the command."""
+"""A new version on one host with plain Compose: `greendock rollout`. Standard library only."""

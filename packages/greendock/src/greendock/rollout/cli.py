@@ -1,4 +1,4 @@
-"""The command line of ``deploy/rollout``.
+"""``greendock rollout``: replace the running application, or Nginx, on this host. Run it in the project's folder.
 
 Exit codes: 0 done; 1 not rolled out, or not in full, for the reason in the last line; 2 a wrong command line.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,6 @@ from greendock.rollout.nginx import NginxRollout
 from greendock.rollout.progress import Progress
 from greendock.rollout.rollout import Options, Rollout, RolloutError
 
-PROJECT = Path(__file__).resolve().parents[2]
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run one rollout; return the exit code."""
@@ -27,11 +26,16 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     if given.nginx and given.source == "previous":
         parser.error("--back is for the application; for Nginx, build the former version again")
+    # As Ctrl-C: what was begun is undone. What `nohup` ignores stays ignored.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     options = Options(given.source, given.timeout, given.dry_run)
     try:
-        with _locked(PROJECT) as lock:
+        project = Path.cwd()
+        with _locked(project) as lock:
             kind = NginxRollout if given.nginx else Rollout
-            kind(Engine(PROJECT, lock), Progress(), options).run()
+            kind(Engine(project, lock), Progress(), options).run()
     except (EngineError, RolloutError) as error:
         print(f"rollout: {error}", file=sys.stderr)
         return 1
@@ -43,7 +47,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="rollout", description="Replace the running application without losing a request. See docs/deploying.md."
+        prog="greendock rollout",
+        description="Replace the running application without losing a request. See docs/deploying.md.",
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from greendock.rollout.engine import Container, Engine, EngineError
 
-_PROXY = ("python3", "-m", "greendock.proxy")
+_COMMAND = "greendock"
 _DEFAULT = "app:8000"  # NGINX_UPSTREAM's default
 
 
@@ -23,7 +23,7 @@ class Proxy:
 
     def pinned(self) -> list[str]:
         """Return the addresses Nginx is pointed at explicitly; none while it follows ``NGINX_UPSTREAM``."""
-        text = self._edge("config")
+        text = self._ask("config")
         block = re.search(r"^\s*upstream app \{(.*?)^\s*\}", text, re.MULTILINE | re.DOTALL)
         servers = re.findall(r"^\s*server (\S+)", block[1], re.MULTILINE) if block else []
         return [server for server in servers if server != self.default]
@@ -54,10 +54,10 @@ class Proxy:
 
     def reload(self) -> None:
         """Render the configuration again and reload; a refused configuration changes nothing."""
-        self._edge("reload", "--wait")
+        self._ask("reload", "--wait")
 
     def _upstream(self, *arguments: str, wait: bool) -> None:
-        self._edge("upstream", *arguments, *([] if wait else ["--no-wait"]))
+        self._ask("upstream", *arguments, *([] if wait else ["--no-wait"]))
 
-    def _edge(self, *arguments: str) -> str:
-        return self._engine.execute(self.container, *_PROXY, *arguments)
+    def _ask(self, *arguments: str) -> str:
+        return self._engine.execute(self.container, _COMMAND, *arguments)

@@ -13,15 +13,15 @@ from typing import Any
 from gunicorn import config as gunicorn_config
 
 from greendock.env import sources, variable
-from greendock.hooks import plugins
-from greendock.server import checks, own_hooks, settings, variables
-from greendock.env.sources import Value
-from greendock.hooks.events import EVENTS
-from greendock.hooks.chain import Hook
-from greendock.host.cgroups import Limits, read_limits
-from greendock.hooks.plugins import Enabled
 from greendock.env.problems import ConfigurationError, Problem
+from greendock.env.value import PROCESS, Value
 from greendock.env.variable import Variable
+from greendock.hooks import plugins
+from greendock.hooks.chain import Hook
+from greendock.hooks.events import EVENTS
+from greendock.hooks.plugins import Enabled
+from greendock.host.cgroups import Limits, read_limits
+from greendock.server import checks, own_hooks, settings, variables
 from greendock.server.settings import Setting
 from greendock.server.workers import count_workers
 
@@ -154,7 +154,7 @@ def _command_arguments(values: Mapping[str, Value]) -> list[Problem]:
     if value is None:
         return []
     shown = None if value.secret else value.text
-    if value.source != sources.PROCESS:
+    if value.source != PROCESS:
         accepted = "accepted: only in the process environment; elsewhere write each setting as GUNICORN_<SETTING>"
         return [Problem("GUNICORN_CMD_ARGS", shown, value.source, accepted)]
     try:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from greendock.env.problems import Problem, report
 from greendock.hooks import chain
+from greendock.hooks.chain import Hook
+from greendock.hooks.events import EVENTS, SSL_CONTEXT
+from greendock.hooks.plugins import Enabled
 from greendock.host import scheduling
+from greendock.runtime.lifecycle import Lifecycle
+from greendock.runtime.readiness import Readiness
 from greendock.server import checks
 from greendock.server.checks import Together
-from greendock.hooks.events import EVENTS, SSL_CONTEXT
-from greendock.hooks.chain import Hook
-from greendock.runtime.lifecycle import Lifecycle
-from greendock.hooks.plugins import Enabled
-from greendock.env.problems import Problem, report
-from greendock.runtime.readiness import Readiness
 from greendock.server.settings import Setting
 
 

@@ -18,12 +18,12 @@ from typing import Any
 from gunicorn import config as gunicorn_config
 
 from greendock.env import types
-from greendock.host import networks
-from greendock.env.sources import Value
-from greendock.hooks.events import EVENTS, SSL_CONTEXT
-from greendock.env.types import Type
 from greendock.env.problems import Problem, looks_secret
+from greendock.env.types import Type
+from greendock.env.value import Value
 from greendock.env.variable import Variable
+from greendock.hooks.events import EVENTS, SSL_CONTEXT
+from greendock.host import networks
 from greendock.server.variables import APP
 
 PREFIX = "GUNICORN_"

@@ -7,10 +7,10 @@ proxy's are in ``greendock.proxy.variables``. The reference and ``.env.example``
 from __future__ import annotations
 
 from greendock.env import types
+from greendock.env.variable import Variable
+from greendock.hooks.events import FAIL_FAST_CHOICES
 from greendock.host import scheduling
 from greendock.proxy.variables import VARIABLES as PROXY
-from greendock.hooks.events import FAIL_FAST_CHOICES
-from greendock.env.variable import Variable
 
 APPLICATION = "Application"
 WORKERS = "Workers"

@@ -18,7 +18,7 @@ import httpx
 
 from tests.support import DEADLINE, ROOT, clean_environment, free_ports, wait_for
 
-LAUNCH = (sys.executable, "-m", "greendock.proxy")
+LAUNCH = (sys.executable, "-m", "greendock", "proxy")
 
 
 class Proxy:

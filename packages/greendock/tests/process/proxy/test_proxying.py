@@ -84,7 +84,9 @@ def test_a_request_id_is_made_passed_on_returned_and_logged(proxy: Proxy) -> Non
 
 
 def test_a_request_id_of_the_client_is_kept_when_harmless(proxy: Proxy) -> None:
-    assert proxy.get("/", headers={"X-Request-ID": "order-4711.retry_2"}).headers["X-Request-ID"] == "order-4711.retry_2"
+    assert (
+        proxy.get("/", headers={"X-Request-ID": "order-4711.retry_2"}).headers["X-Request-ID"] == "order-4711.retry_2"
+    )
 
 
 @pytest.mark.parametrize(

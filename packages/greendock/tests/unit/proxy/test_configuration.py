@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from greendock.env.problems import ConfigurationError
 from greendock.proxy.configuration import read
 from greendock.proxy.variables import VARIABLES
-from greendock.env.problems import ConfigurationError
 
 
 def test_every_default_is_accepted_by_its_own_kind() -> None:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from greendock.proxy.configuration import SHIPPED, read
-from greendock.proxy.render import render
+from greendock.env.problems import ConfigurationError
+from greendock.proxy.configuration import read
+from greendock.proxy.render import SHIPPED, render
 from greendock.proxy.render import text as as_text
 from greendock.proxy.variables import VARIABLES
-from greendock.env.problems import ConfigurationError
 
 Tree = list[tuple[str, Any]]
 

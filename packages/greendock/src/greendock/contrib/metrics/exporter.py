@@ -24,8 +24,8 @@ from prometheus_client.exposition import MetricsHandler
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from greendock.runtime import healthcheck
 from greendock.contrib.metrics.files import locked
+from greendock.runtime import healthcheck
 
 _RETRY_SECONDS = 0.5
 

@@ -11,12 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greendock.env import types
-from greendock.hooks import chain
 from greendock.contrib.metrics.files import Folder
 from greendock.contrib.metrics.supervisor import Supervisor
-from greendock.hooks.plugins import ServerPlugin
+from greendock.env import types
 from greendock.env.variable import Variable
+from greendock.hooks import chain
+from greendock.hooks.plugins import ServerPlugin
 from greendock.server.variables import APP, HOOKS
 
 if TYPE_CHECKING:
