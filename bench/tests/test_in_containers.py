@@ -5,12 +5,17 @@ The images it builds stay, under the tag a whole run would use.
 
 from __future__ import annotations
 
+import subprocess
+
 from bench import containers, load, run
 from bench.peers import every
 from bench.workloads import HELLO, Cell
-from tests.container.support import docker
 
 NAMES = ("greendock", "greendock-direct", "tutorial")
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def test_peers_are_measured_in_containers_of_which_none_is_left() -> None:

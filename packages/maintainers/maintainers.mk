@@ -11,7 +11,7 @@ BEFORE_LINT := lint-machinery
 
 test-unit: ## the machinery without processes
 	cd packages/greendock && LEAN_FUZZ_SECONDS=$${LEAN_FUZZ_SECONDS:-5} $(PYTEST) tests/unit
-	$(PYTEST) bench/tests -m "not engine"
+	$(PYTEST) bench/tests --ignore bench/tests/test_in_containers.py
 
 test-process: ## real Gunicorn, real Nginx, a real browser, as processes
 	@scripts/local-nginx >/dev/null
@@ -19,7 +19,7 @@ test-process: ## real Gunicorn, real Nginx, a real browser, as processes
 
 test-container: engine base-images ## the real stack in containers
 	cd packages/greendock && GREENDOCK_REQUIRE_ENGINE=1 $(PYTEST) tests/container
-	$(PYTEST) bench/tests -m engine
+	$(PYTEST) bench/tests/test_in_containers.py
 
 test-deps: ## programs that some tests and benchmarks call (root, Debian)
 	@scripts/test-deps

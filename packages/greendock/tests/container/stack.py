@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +17,12 @@ LOAD_APP = Path(__file__).parent / "apps" / "load"
 
 
 class Site(Stack):
-    """The copy and its ``.env``; ``deploy/rollout`` runs in it."""
+    """The copy and its ``.env``; ``greendock rollout`` runs in it."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, app: Path = LOAD_APP) -> None:
         super().__init__(folder)
         # What the containers get is in .env, as a user has it.
         del self.environment["GREENDOCK_DRAIN_SECONDS"]
-        (folder / "deploy/rollout").chmod(0o755)
         shutil.rmtree(folder / "app")
         shutil.copytree(app, folder / "app")
         lines = {
@@ -53,9 +53,9 @@ class Site(Stack):
         return self.get("/").raise_for_status().text.split()[0]
 
     def start_rollout(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start ``deploy/rollout`` in a process group of its own."""
+        """Start ``greendock rollout`` in a process group of its own."""
         return subprocess.Popen(
-            ["deploy/rollout", *arguments],
+            [sys.executable, "-m", "greendock", "rollout", *arguments],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -65,7 +65,7 @@ class Site(Stack):
         )
 
     def rollout(self, *arguments: str, expect: int = 0) -> str:
-        """Run ``deploy/rollout``; return everything it printed."""
+        """Run ``greendock rollout``; return everything it printed."""
         process = self.start_rollout(*arguments)
         try:
             output, _ = process.communicate(timeout=LONG)

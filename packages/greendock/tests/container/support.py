@@ -55,7 +55,7 @@ class Stack:
         )
         for name in filter(None, tracked.stdout.split("\0")):
             source = ROOT / name
-            if source.is_file() and not name.startswith(("tests/", "docs/", "bench/")):
+            if source.is_file() and not name.startswith(("packages/greendock/tests/", "tests/", "docs/", "bench/")):
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(source.read_bytes())

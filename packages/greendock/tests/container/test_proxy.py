@@ -136,7 +136,7 @@ def test_a_wrong_variable_stops_the_start_and_is_named(image: str) -> None:
 
 
 def test_the_configuration_can_be_printed_without_starting(image: str) -> None:
-    printed = docker("run", "--rm", "--read-only", "--env=NGINX_GZIP_LEVEL=9", image, "config")
+    printed = docker("run", "--rm", "--read-only", "--env=NGINX_GZIP_LEVEL=9", image, "greendock", "config")
     assert "gzip_comp_level 9;" in printed
 
 

@@ -1,4 +1,4 @@
-"""``deploy/rollout`` on real containers: what it loses under load, and what a failure leaves behind."""
+"""``greendock rollout`` on real containers: what it loses under load, and what a failure leaves behind."""
 
 from __future__ import annotations
 

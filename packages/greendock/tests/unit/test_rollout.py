@@ -1,4 +1,4 @@
-"""What ``deploy/rollout`` decides without an engine: which containers serve, which go, which are hopeless."""
+"""What a rollout decides without an engine: which containers serve, which go, which are hopeless."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_waiting_ends_early_where_it_is_in_vain(state: dict[str, str], reason: s
 @pytest.fixture
 def no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A project on a machine without ``docker``."""
-    monkeypatch.setattr(cli, "PROJECT", tmp_path)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
 
 

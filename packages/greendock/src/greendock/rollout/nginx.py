@@ -74,7 +74,7 @@ class NginxRollout:
             # As many of the application as there are: `up` would take away what is above its own number.
             replicas = len(self._engine.containers(self._engine.service(APP)))
             self._engine.create_beside(self._service, {APP: replicas, NGINX: 2})
-            self._engine.try_in(self._service, "check")
+            self._engine.try_in(self._service, "greendock", "check")
         except (EngineError, KeyboardInterrupt) as error:
             self._undo(old)
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)

@@ -1,4 +1,4 @@
-"""What readiness says, what is lost and how long it takes, fault by fault: `uv run python -m bench.faults`.
+"""What readiness says, what is lost and how long it takes, fault by fault: `python -m tests.measure.faults`.
 
 One real Gunicorn with two workers behind a real Nginx, 100 GET and 100 POST a second over kept-alive connections. The
 readiness is read every 20 ms. Figures depend on the machine; the order of magnitude does not.

@@ -1,5 +1,4 @@
-#!/usr/bin/env python3
-"""Measure what a deployment loses, on this machine: `uv run deploy/measure rollout --replicas 3`; `--help`.
+"""Measure what a deployment loses, on this machine: `python -m tests.measure.deployments --help`.
 
 A copy of the template with the tests' application runs as a project of its own. 200 requests/s (half of them POST)
 over 20 kept-alive connections, three clients whose requests take 2 s, an upload of 1 MiB in 4 s, a WebSocket. Prints
@@ -15,8 +14,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from greendock.testing.load import load, slow_requests, table, uploads, websocket
 from tests.container.stack import Site, started
