@@ -53,7 +53,7 @@ lint: ## every static check
 		| xargs $(RUN) shellcheck
 	$(RUN) deploy/kubernetes/check
 	@mkdir -p .cache
-	$(if $(wildcard greendock/edge/__main__.py),$(RUN) python -m greendock.edge config > .cache/nginx-rendered.conf \
+	$(if $(wildcard greendock/proxy/__main__.py),$(RUN) python -m greendock.proxy config > .cache/nginx-rendered.conf \
 		&& $(RUN) gixy .cache/nginx-rendered.conf)
 
 format: ## rewrite Python files in the project's format

@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from greendock import healthcheck
-from tests.load import load
-from tests.process.edge.support import Edge
+from greendock.runtime import healthcheck
+from greendock.testing.load import load
+from tests.process.proxy.support import Proxy
 from tests.support import Server, local_nginx, wait_for
 
 APPLICATION = """
@@ -114,11 +114,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             server = Server(Path(folder), GUNICORN_TIMEOUT="2", GREENDOCK_DRAIN_SECONDS="1")
             server.write_app(APPLICATION)
-            edge = Edge(Path(folder, "edge"), nginx, UPSTREAM=f"127.0.0.1:{server.port}")
+            proxy = Proxy(Path(folder, "proxy"), nginx, UPSTREAM=f"127.0.0.1:{server.port}")
             try:
                 server.start().wait_ready("2/2")
-                edge.start()
-                with load(edge.url + "/", rate=100) as gets, load(edge.url + "/", rate=100, post=True) as posts:
+                proxy.start()
+                with load(proxy.url + "/", rate=100) as gets, load(proxy.url + "/", rate=100, post=True) as posts:
                     warm = time.monotonic()
                     wait_for(lambda since=warm: time.monotonic() > since + 1, "load")
                     with Watch(server) as watch:
@@ -129,7 +129,7 @@ def main() -> None:
                     _row(name, watch, gets.result.failed + posts.result.failed, gets.result.total + posts.result.total)
                 )
             finally:
-                edge.close()
+                proxy.close()
                 server.close()
 
 
