@@ -16,6 +16,7 @@ from greendock.env.problems import ConfigurationError
 from greendock.proxy.configuration import read
 from greendock.proxy.render import SHIPPED, render
 from greendock.proxy.render import text as as_text
+from greendock.proxy.types import is_address
 from greendock.proxy.variables import VARIABLES
 
 Tree = list[tuple[str, Any]]
@@ -165,8 +166,10 @@ def test_no_value_changes_the_structure_of_the_configuration(data: st.DataObject
     if not accepted:
         return
     values = read(EVERYTHING | accepted)
-    # Any host at all needs no server for unknown hosts, and a log can be off: choices, not injections.
-    if values["NGINX_SERVER_NAMES"] == ["any"] or values["NGINX_LOG_EXCLUDE"] == ["none"]:
+    # Any host at all needs no server for unknown hosts, an address needs one for names, and a log can be off: choices,
+    # not injections.
+    names = values["NGINX_SERVER_NAMES"]
+    if names in (["any"], ["local"]) or any(map(is_address, names)) or values["NGINX_LOG_EXCLUDE"] == ["none"]:
         return
     assert shape(structure(parsed(render(values), folder))) == expected
 
