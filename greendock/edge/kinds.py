@@ -54,6 +54,19 @@ def duration(low: float, high: float = 86400.0) -> Kind:
     return Kind(f"a time from {Seconds(low)} to {Seconds(high)}, such as 500ms, 30s or 5m", parse)
 
 
+def seconds(low: int, high: int = 86400) -> Kind:
+    """A time in whole seconds, for what HTTP counts in no smaller unit."""
+    timed = duration(low, high)
+
+    def parse(text: str) -> Seconds:
+        parsed: Seconds = timed.parse(text)
+        if parsed % 1:
+            raise ValueError(text)
+        return parsed
+
+    return Kind(f"a time in whole seconds from {Seconds(low)} to {Seconds(high)}, such as 30s or 5m", parse)
+
+
 def size(low: int, high: int) -> Kind:
     """A size from ``low`` to ``high`` bytes, both included, with k, m or g as units of 1024."""
 

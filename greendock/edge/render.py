@@ -57,8 +57,10 @@ def text(value: Any) -> str:
 
 def _conditions(values: Mapping[str, Any]) -> dict[str, bool]:
     tls = values["NGINX_TLS"] != "off"
+    names = values["NGINX_SERVER_NAMES"]
     return {
-        "any_host": values["NGINX_SERVER_NAMES"] == [ANY],
+        "any_host": names == [ANY],
+        "by_address": tls and (names == [LOCAL] or any(map(is_address, names))),
         "acme": values["NGINX_ACME_WEBROOT"] is not None,
         "cache": values["NGINX_CACHE_TIME"] is not None,
         "connection_limit": values["NGINX_CONNECTION_LIMIT"] is not None,
@@ -66,9 +68,8 @@ def _conditions(values: Mapping[str, Any]) -> dict[str, bool]:
         "json_log": values["NGINX_LOG_FORMAT"] == "json",
         "rate_limit": values["NGINX_RATE_LIMIT"] is not None,
         "redirect": tls and values["NGINX_TLS_REDIRECT"],
-        "self_signed": values["NGINX_TLS"] == "self-signed",
         "tls": tls,
-        "unknown_hosts_tls": tls and values["NGINX_SERVER_NAMES"] != [ANY],
+        "unknown_hosts_tls": tls and names != [ANY],
     }
 
 
@@ -108,6 +109,8 @@ def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
         "LOG_EXCLUDE": _lines('"{}" 0;', [path for path in values["NGINX_LOG_EXCLUDE"] if path != "none"]),
         "ACCESS_LOG": _access_log(values["NGINX_ACCESS_LOG"]),
         "MAINTENANCE_RETRY_AFTER": str(int(values["NGINX_MAINTENANCE_RETRY_AFTER"])),
+        # A URL prefix holds nothing that a regular expression knows but the dot.
+        "STATIC_URL_PATTERN": values["NGINX_STATIC_URL"].replace(".", "\\."),
         "STATIC_MAX_AGE": str(int(values["NGINX_STATIC_MAX_AGE"])),
         **_static_fingerprints(Path(values["NGINX_STATIC_ROOT"]), values["NGINX_STATIC_URL"]),
     }

@@ -15,8 +15,9 @@ from pathlib import Path
 
 FINGERPRINT_LENGTH = 16
 # What is not compressed already, and long enough to gain.
-_COMPRESSIBLE = {".css", ".csv", ".html", ".ico", ".js", ".json", ".map", ".md", ".mjs", ".otf", ".svg", ".ttf"}
-_COMPRESSIBLE |= {".txt", ".wasm", ".webmanifest", ".xml"}
+_COMPRESSIBLE = {".atom", ".bmp", ".css", ".csv", ".eot", ".geojson", ".htc", ".htm", ".html", ".ico", ".ics", ".js"}
+_COMPRESSIBLE |= {".json", ".jsonld", ".m3u8", ".map", ".md", ".mjs", ".otf", ".rss", ".svg", ".ttf", ".txt", ".vtt"}
+_COMPRESSIBLE |= {".wasm", ".webmanifest", ".xhtml", ".xml", ".xsl", ".xslt"}
 _WORTHWHILE = 512
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@+-]*", re.ASCII)
 

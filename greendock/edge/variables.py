@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from greendock import scheduling
 from greendock.edge import kinds as edge
-from greendock.edge.kinds import duration, size
+from greendock.edge.kinds import duration, seconds, size
 from greendock.kinds import BOOLEAN, NETWORKS, PORT, Kind, choice, integer
 from greendock.schema import Variable
 
@@ -129,7 +129,7 @@ VARIABLES: tuple[Variable, ...] = (
         "Nginx: static files, compression, cache",
         ("STATIC_URL", edge.URL_PREFIX, "/static/", "URL prefix of static files."),
         ("STATIC_ROOT", edge.FILE, "/srv/static", "Folder the static files are served from."),
-        ("STATIC_MAX_AGE", duration(0, 31536000), "5m", "How long browsers keep a static file without a fingerprint."),
+        ("STATIC_MAX_AGE", seconds(0, 31536000), "5m", "How long browsers keep a static file without a fingerprint."),
         ("GZIP_LEVEL", integer(1, 9), "4", "Compression of dynamic responses: 1 is fast, 9 is small."),
         ("CACHE_TIME", duration(1, 86400), "", "Cache anonymous GET responses for this long; unset: no cache."),
         ("CACHE_SIZE", size(1 * _MIB, 1024 * _GIB), "256m", "Most disk the cache may use."),
@@ -157,7 +157,7 @@ VARIABLES: tuple[Variable, ...] = (
         ),
         ("WORKER_CONNECTIONS", integer(64, 1000000), "4096", "Connections of each worker, to Gunicorn included."),
         ("SHUTDOWN_TIMEOUT", duration(1, 3600), "30s", "Time for open connections on stop and after a reload."),
-        ("MAINTENANCE_RETRY_AFTER", duration(1), "5m", "Retry-After of the maintenance answer."),
+        ("MAINTENANCE_RETRY_AFTER", seconds(1), "5m", "Retry-After of the maintenance answer."),
         (
             "WORKER_USER",
             edge.ACCOUNT,

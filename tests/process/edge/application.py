@@ -60,7 +60,7 @@ def app(environ, start_response):
     text = json.dumps(body).encode()
     start_response(
         query.get("status", "200 OK"),
-        [("Content-Type", "application/json"), ("Content-Length", str(len(text))), *headers],
+        [("Content-Type", query.get("type", "application/json")), ("Content-Length", str(len(text))), *headers],
     )
     return [text]
 

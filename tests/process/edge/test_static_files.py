@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Callable
+from pathlib import Path
 
+import httpx
 import pytest
 
+from greendock.edge.configuration import SHIPPED
 from greendock.edge.static import fingerprint, precompress
 from tests.process.edge.support import Edge, Record
 
@@ -57,8 +61,112 @@ def test_a_url_with_another_fingerprint_is_not(site: Edge, query: str) -> None:
     assert site.get(f"/static/css/style.css{query}").headers["Cache-Control"] == SHORT
 
 
-def test_a_name_that_holds_a_hash_is_immutable(site: Edge) -> None:
-    assert site.get("/static/app.0123abcd.js").headers["Cache-Control"] == IMMUTABLE
+@pytest.fixture(scope="module")
+def named(launch_module: Callable[..., Edge]) -> Callable[[str], httpx.Response]:
+    """Ask for a static file of this name, made on the spot."""
+    edge = launch_module()
+
+    def get(name: str) -> httpx.Response:
+        file = edge.folder / "static" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x" * 2000)
+        return edge.get(f"/static/{name}", headers={"Accept-Encoding": "gzip"})
+
+    return get
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "app.3f2a9c1b.css",  # webpack, Parcel
+        "app.3f2a9c1b0d4e.css",  # Django's ManifestStaticFilesStorage
+        "main.3f2a9c1b.bundle.js",
+        "2.3f2a9c1b.chunk.js.map",
+        "index-CGkufDgY.js",  # Vite 7
+        "index-D8b4DHJx.css",
+        "fonts/inter-B2xk_9-Q.woff2",
+        "assets/index-DiwrgTda.css",
+        "chunk-5X7JGUPK.js",  # esbuild, Angular
+    ],
+)
+def test_a_name_that_holds_a_hash_is_immutable(named: Callable[[str], httpx.Response], name: str) -> None:
+    assert named(name).headers["Cache-Control"] == IMMUTABLE
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "app.js",
+        "photo-20240131.jpg",
+        "icon-facebook.png",
+        "assets/icon-Facebook.svg",
+        "lib-ReactDOM.js",
+        "my-template.js",
+        "theme-version2.css",
+        "jquery-3.7.1.min.js",
+        "logo-DOWNLOAD.svg",
+    ],
+)
+def test_a_name_made_of_words_and_dates_is_not(named: Callable[[str], httpx.Response], name: str) -> None:
+    assert named(name).headers["Cache-Control"] == SHORT
+
+
+LEFT_BEHIND = "~ .bak .sql .swp .ini .conf .log .inc .orig .old .py .pyc .sh .js.bak .Bak"
+
+
+@pytest.mark.parametrize("ending", LEFT_BEHIND.split())
+def test_what_an_editor_or_a_backup_left_behind_is_not_served(
+    named: Callable[[str], httpx.Response], record: Record, ending: str
+) -> None:
+    before = len(record.requests())
+    assert named(f"settings{ending}").status_code == 404
+    assert len(record.requests()) == before, "nor asked of the application"
+
+
+def test_the_application_s_own_paths_may_end_like_that(site: Edge) -> None:
+    assert site.get("/downloads/dump.sql").json()["path"] == "/downloads/dump.sql"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.mjs", "application/javascript; charset=utf-8"),
+        ("a.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+        ("a.mkv", "video/x-matroska"),
+        ("a.eot", "application/vnd.ms-fontobject"),
+        ("a.geojson", "application/geo+json"),
+        ("a.exe", "application/octet-stream"),
+    ],
+)
+def test_a_file_has_the_type_of_its_name(named: Callable[[str], httpx.Response], name: str, kind: str) -> None:
+    assert named(name).headers["Content-Type"] == kind
+
+
+def test_every_type_of_stock_nginx_is_known(nginx: str) -> None:
+    stock = next(
+        f
+        for f in (Path(nginx).parent.parent / "root/etc/nginx/mime.types", Path("/etc/nginx/mime.types"))
+        if f.exists()
+    )
+    own = SHIPPED / "templates" / "http" / "mime-types.conf"
+    ours, theirs = (
+        {
+            ending: kind
+            for kind, endings in re.findall(r"([\w.+/-]+)\s+([^;{}]+);", file.read_text())
+            for ending in endings.split()
+        }
+        for file in (own, stock)
+    )
+    unlisted = {ending for ending, kind in theirs.items() if kind == "application/octet-stream"}
+    assert {ending: kind for ending, kind in theirs.items() if ours.get(ending) != kind}.keys() == unlisted
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/javascript", "application/xhtml+xml", "application/geo+json", "application/vnd.api+json"]
+)
+def test_text_of_any_type_of_the_application_is_compressed(site: Edge, kind: str) -> None:
+    answer = site.get("/", params={"padding": "5000", "type": kind}, headers={"Accept-Encoding": "gzip"})
+    assert (answer.headers["Content-Type"], answer.headers["Content-Encoding"]) == (kind, "gzip")
 
 
 def test_a_changed_file_is_new_after_a_reload(launch: Callable[..., Edge]) -> None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from greendock.edge.certificate import ensure_self_signed
@@ -49,11 +50,17 @@ def ask(edge: Edge, path: str = "/", host: str = "localhost") -> http.client.HTT
 
 
 @pytest.fixture(scope="module")
-def secure(launch_module: Callable[..., Edge], folder: Path) -> Edge:
-    """Nginx with a certificate and key of its own, HTTP redirected."""
+def pair(folder: Path) -> dict[str, str]:
+    """A certificate and its key, as variables."""
     certificate, key = folder / "tls" / "tls.crt", folder / "tls" / "tls.key"
     ensure_self_signed(certificate, key)
-    return launch_module(TLS="on", TLS_CERTIFICATE=str(certificate), TLS_CERTIFICATE_KEY=str(key))
+    return {"TLS_CERTIFICATE": str(certificate), "TLS_CERTIFICATE_KEY": str(key)}
+
+
+@pytest.fixture(scope="module")
+def secure(launch_module: Callable[..., Edge], pair: dict[str, str]) -> Edge:
+    """Nginx with a certificate and key of its own, HTTP redirected."""
+    return launch_module(TLS="on", **pair)
 
 
 def test_sslyze_finds_mozilla_s_intermediate_profile(secure: Edge, tmp_path: Path) -> None:
@@ -123,9 +130,32 @@ def test_plain_http_to_the_tls_port_is_sent_to_https(secure: Edge) -> None:
 
 
 def test_an_unknown_name_is_not_even_shown_the_certificate(secure: Edge) -> None:
+    with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+        handshake(secure, "evil.example")
+
+
+@pytest.mark.parametrize("tls", ["on", "self-signed"])
+@pytest.mark.parametrize("names", ["local", "127.0.0.1,example.com", "any"])
+def test_https_by_address_works_where_an_address_is_a_name(
+    launch: Callable[..., Edge], pair: dict[str, str], tls: str, names: str
+) -> None:
+    """A client that asks by address names no server in its handshake (RFC 6066, section 3)."""
+    edge = launch(TLS=tls, SERVER_NAMES=names, **pair)
+    location = edge.get("/x").headers["Location"]
+    assert location == f"https://127.0.0.1:{edge.tls_port}/x"
+    assert httpx.get(location, verify=unverified()).status_code == 200
+    with handshake(edge, None, unverified("h2", "http/1.1")) as connection:
+        assert connection.selected_alpn_protocol() == "h2"
+
+
+def test_a_client_that_names_no_server_is_refused_where_no_address_is_a_name(
+    launch: Callable[..., Edge], pair: dict[str, str]
+) -> None:
+    edge = launch(TLS="on", SERVER_NAMES="example.com", **pair)
     for name in ("evil.example", None):
         with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
-            handshake(secure, name)
+            handshake(edge, name)
+    handshake(edge, "example.com").close()
 
 
 def test_an_unknown_host_inside_tls_is_cut_off(secure: Edge, record: Record) -> None:

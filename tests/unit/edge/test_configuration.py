@@ -108,6 +108,8 @@ def test_lists_take_commas_and_spaces(name: str, text: str, read_as: list[str]) 
         ("NGINX_SERVER_NAMES", "$host"),
         ("NGINX_STATIC_ROOT", "/srv/../etc"),
         ("NGINX_STATIC_ROOT", "srv/static"),
+        ("NGINX_STATIC_MAX_AGE", "500ms"),
+        ("NGINX_MAINTENANCE_RETRY_AFTER", "1500ms"),
         ("NGINX_STATIC_URL", "/"),
         ("NGINX_STATIC_URL", "/static"),
         ("NGINX_RATE_LIMIT", "0r/s"),

@@ -13,6 +13,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from greendock.edge.configuration import SHIPPED, read
+from greendock.edge.kinds import is_address
 from greendock.edge.render import render
 from greendock.edge.render import text as as_text
 from greendock.edge.variables import VARIABLES
@@ -165,8 +166,10 @@ def test_no_value_changes_the_structure_of_the_configuration(data: st.DataObject
     if not accepted:
         return
     values = read(EVERYTHING | accepted)
-    # Any host at all needs no server for unknown hosts, and a log can be off: choices, not injections.
-    if values["NGINX_SERVER_NAMES"] == ["any"] or values["NGINX_LOG_EXCLUDE"] == ["none"]:
+    # Any host at all needs no server for unknown hosts, an address needs one for names, and a log can be off: choices,
+    # not injections.
+    names = values["NGINX_SERVER_NAMES"]
+    if names in (["any"], ["local"]) or any(map(is_address, names)) or values["NGINX_LOG_EXCLUDE"] == ["none"]:
         return
     assert shape(structure(parsed(render(values), folder))) == expected
 
