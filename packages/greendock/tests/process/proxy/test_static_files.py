@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from greendock.proxy.configuration import SHIPPED
+from greendock.proxy.render import SHIPPED
 from greendock.proxy.static import fingerprint, precompress
 from tests.process.proxy.support import Proxy, Record
 
