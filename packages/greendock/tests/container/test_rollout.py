@@ -148,6 +148,59 @@ def test_nginx_itself_is_reloaded_without_loss_and_replaced_only_by_one_that_wor
         site.down()
 
 
+WORKER = """\
+  worker:
+    <<: *application
+    pull_policy: never
+    command: [python, -c, "import signal; print('a worker begins', flush=True); signal.sigwait([signal.SIGTERM])"]
+    restart: unless-stopped
+    healthcheck: { test: ["CMD", "true"], interval: 1s }
+    depends_on:
+      release:
+        condition: service_completed_successfully
+
+"""
+
+
+def test_the_release_command_runs_once_before_anything_new_serves_and_workers_follow(tmp_path: Path) -> None:
+    settings = QUICK | {"GREENDOCK_RELEASE_COMMAND": "sh app/release.sh", "GREENDOCK_RESTART_AFTER": "1"}
+    site = Site(tmp_path / "site", settings)
+    site.edit("docker-compose.yml", lambda text: text.replace("  nginx:\n", WORKER + "  nginx:\n", 1))
+    (site.folder / "app/release.sh").write_text("echo migration one")
+    try:
+        site.start()
+        assert site.compose("logs", "--no-log-prefix", "release").stdout.count("migration one") == 1
+        apps, workers = site.containers("app"), site.containers("worker")
+
+        with load(site.url(), rate=50, post=True) as running:
+            site.set_version("broken")
+            (site.folder / "app/release.sh").write_text("echo migration broken; exit 3")
+            output = site.rollout(expect=1)
+            assert "migration broken" in output
+            assert "ended with exit code 3" in last_line(output)
+            assert "the old version serves" in last_line(output)
+            assert (site.containers("app"), site.containers("worker")) == (apps, workers)
+
+            site.set_version("two")
+            (site.folder / "app/release.sh").write_text("echo migration two; sleep 5; echo migrated")
+            output = site.rollout()
+            assert output.count("migration two") == 1
+            assert output.index("migrated") < output.index("start 1 replica") < output.index("replace worker")
+        assert running.result.failed == 0, running.result
+        assert site.version() == "two"
+        assert len(site.containers("worker")) == 1
+        assert not set(site.containers("worker")) & set(workers)
+
+        rolling = site.start_rollout()
+        wait_for_step(rolling, "the release command begins")
+        os.kill(rolling.pid, signal.SIGTERM)
+        assert "interrupted; the old version serves" in last_line(rolling.communicate()[0])
+        assert site.compose("ps", "--all", "--quiet", "--orphans=false", "release").stdout.count("\n") == 1
+        assert Compose(site).leaves_alone()
+    finally:
+        site.down()
+
+
 def test_the_next_run_finishes_what_a_killed_one_began(tmp_path: Path) -> None:
     with started(tmp_path / "site", settings=QUICK) as site, load(site.url(), rate=50, post=True) as running:
         for number, (step, what, version) in enumerate(
@@ -206,5 +259,8 @@ class Compose:
     def leaves_alone(self, replicas: int = 1) -> bool:
         """Whether `docker compose up` finds everything as it should be, and replaces no container."""
         before = self._site.compose("ps", "--quiet", "--no-trunc").stdout.split()
-        self._site.compose("up", "--detach", "--scale", f"app={replicas}")
+        print(self._site.compose("ps", "-a").stdout)
+        x=self._site.compose("up", "--detach", "--scale", f"app={replicas}")
+        print(x.stdout, x.stderr)
+        print(self._site.compose("ps", "-a").stdout)
         return sorted(self._site.compose("ps", "--quiet", "--no-trunc").stdout.split()) == sorted(before)

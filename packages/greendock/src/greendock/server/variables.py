@@ -15,6 +15,7 @@ from greendock.proxy.variables import VARIABLES as PROXY
 APPLICATION = "Application"
 WORKERS = "Workers"
 READINESS = "Readiness and shutdown"
+RELEASE = "Release command"
 HOOKS = "Hooks and plugins"
 COMPOSE = "Compose"
 
@@ -125,6 +126,22 @@ GREENDOCK = (
         "Seconds a started server may stay not ready before the healthcheck ends it, so that the restart policy "
         "starts it again. 0: never.",
         READINESS,
+    ),
+    Variable(
+        "GREENDOCK_RELEASE_COMMAND",
+        types.TEXT,
+        "",
+        "A shell command that runs once for each new version before that serves, such as `python app/manage.py migrate`. "
+        "When it fails, the old version goes on.",
+        RELEASE,
+    ),
+    Variable(
+        "GREENDOCK_RELEASE_TIMEOUT",
+        types.number(0, 86_400),
+        "3600",
+        "Seconds the release command may take, waiting for another included; then it is ended and has failed. 0: no "
+        "end.",
+        RELEASE,
     ),
     Variable(
         "GREENDOCK_PLUGINS",
