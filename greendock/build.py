@@ -98,7 +98,8 @@ def build(
     # The proxy's own container reports a wrong text of its variable; here only the number matters.
     proxy_keepalive = variables.ALL["NGINX_UPSTREAM_KEEPALIVE_TIMEOUT"].read(values, [])
     together = consistency.together(options, proxy_keepalive)
-    own = wiring.own_hooks(options, together, result["workers"])
+    server_names = variables.ALL["NGINX_SERVER_NAMES"].read(values, [])
+    own = wiring.own_hooks(options, together, result["workers"], wiring.readiness_of(options, server_names))
     wired = wiring.wire(own, enabled, result, given, options, problems)
 
     # 6. What is fine one by one and wrong together.

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from greendock import native
+from greendock import native, process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         "run",
         "Run a command (default: gunicorn) in an environment that Gunicorn can be imported in.",
         rest="the command",
-    )
+    ).add_argument("--server", action="store_true", help="the command is a server: not ready until it says so")
     add(
         "config",
         "Show every setting, its value and where it came from.",
@@ -77,6 +77,7 @@ def _run(options: argparse.Namespace) -> int:
     if not native.prepare(os.environ):
         _check(options)
     # Console scripts of this very environment first, so that nothing needs to be activated.
+    process.announce(command, server=options.server)
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     try:
         os.execvp(command[0], command)
@@ -86,20 +87,20 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> int:
-    process = native.hide(os.environ)
+    environment = native.hide(os.environ)
     from greendock import show
     from greendock.build import build_or_exit
 
     rest = [argument for argument in options.rest if argument != "--"]
-    print(show.effective(build_or_exit(_dotenv(), process), rest, options.format))
+    print(show.effective(build_or_exit(_dotenv(), environment), rest, options.format))
     return 0
 
 
 def _check(_options: argparse.Namespace) -> int:
-    process = native.hide(os.environ)
+    environment = native.hide(os.environ)
     from greendock.build import build_or_exit
 
-    build_or_exit(_dotenv(), process)
+    build_or_exit(_dotenv(), environment)
     print("greendock: the configuration is right")
     return 0
 
@@ -113,10 +114,10 @@ def _env(options: argparse.Namespace) -> int:
 
 
 def _plugins(options: argparse.Namespace) -> int:
-    process = native.hide(os.environ)
+    environment = native.hide(os.environ)
     from greendock import show
 
-    print(show.plugin_list(process, _dotenv(), options.format))
+    print(show.plugin_list(environment, _dotenv(), options.format))
     return 0
 
 

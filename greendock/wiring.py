@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from greendock import consistency, hooks, scheduling
+from gunicorn.arbiter import Arbiter
+
+from greendock import consistency, hooks, protocol, scheduling
 from greendock.consistency import Together
+from greendock.edge.kinds import ANY, LOCAL
 from greendock.hook_events import EVENTS, SSL_CONTEXT
 from greendock.hooks import Hook
 from greendock.lifecycle import Lifecycle
@@ -27,20 +30,21 @@ class OwnHooks:
     last: Mapping[str, list[Hook]]
 
 
-def readiness_of(options: Mapping[str, Any]) -> Readiness:
-    """Return the readiness file that Greendock's options describe."""
+def readiness_of(options: Mapping[str, Any], server_names: list[str]) -> Readiness:
+    """Return the readiness file that Greendock's options describe; ``server_names`` are those Nginx answers."""
+    names = (name.removeprefix(".") for name in server_names if name not in (LOCAL, ANY) and "*" not in name)
     return Readiness(
         Path(options["GREENDOCK_READINESS_FILE"]),
         minimum=options["GREENDOCK_MIN_READY_WORKERS"],
         health_path=options["GREENDOCK_HEALTH_PATH"] or "",
+        health_host=options["GREENDOCK_HEALTH_HOST"] or next(names, "localhost"),
         restart_after=options["GREENDOCK_RESTART_AFTER"],
         stop_grace=options["GREENDOCK_STOP_GRACE_SECONDS"],
     )
 
 
-def own_hooks(options: Mapping[str, Any], together: Together, workers: Setting) -> OwnHooks:
+def own_hooks(options: Mapping[str, Any], together: Together, workers: Setting, readiness: Readiness) -> OwnHooks:
     """Return what Greendock itself does at each event."""
-    readiness = readiness_of(options)
     lifecycle = Lifecycle(readiness, options["GREENDOCK_DRAIN_SECONDS"], options["GREENDOCK_BOOT_TIMEOUT"])
 
     def check_command_line(server: Any) -> None:
@@ -56,6 +60,13 @@ def own_hooks(options: Mapping[str, Any], together: Together, workers: Setting) 
     def name_health_path(server: Any) -> None:
         server.log.health_path = options["GREENDOCK_HEALTH_PATH"] or ""  # a logger may leave health checks out
 
+    def check_application(worker: Any) -> None:
+        complaint = protocol.complaint(worker.app.wsgi(), type(worker))
+        if complaint:
+            module = getattr(worker.app, "app_uri", None)
+            worker.log.error("%s %s", f"APP_MODULE={module}" if module else "The application", complaint)
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
     def schedule(_server: Any, _worker: Any) -> None:
         scheduling.choose(options["GREENDOCK_SCHEDULER"])
 
@@ -66,6 +77,7 @@ def own_hooks(options: Mapping[str, Any], together: Together, workers: Setting) 
             "on_reload": _own(lifecycle.install, readiness.refresh, explain_workers, name_health_path),
             "nworkers_changed": _own(readiness.resize),
             "post_fork": _own(lifecycle.start_boot_deadline, schedule),
+            "post_worker_init": _own(check_application),
             "worker_exit": _own(lifecycle.slow_down),
             "child_exit": _own(readiness.forget),
             "on_exit": _own(readiness.remove),
