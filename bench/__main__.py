@@ -1,7 +1,7 @@
-"""This stack beside what users would pick instead: `make bench`, or `scripts/uv run --all-packages --all-groups python -m bench`.
+"""This stack beside what users would pick instead: `make bench`, or `python -m bench`.
 
 Loads 127.0.0.1 only. A default run takes about 15 minutes and writes bench/results/run-<date>.json,
-docs/performance.md, docs/measurements.md and the plot; a run narrowed by an option writes all three under .cache/bench/. With
+docs/performance.md, docs/measurements.md and the plot; a run narrowed by an option writes them under .cache/bench/. With
 --containers it takes the images' Python and Nginx, and writes run-containers-<date>.json and one block of the page.
 """
 

@@ -1,4 +1,4 @@
-"""docs/performance.md and docs/measurements.md: their generated blocks, between `<!-- bench: NAME -->` and `<!-- end -->`, and the plot."""
+"""docs/performance.md and docs/measurements.md: their plot and their blocks, `<!-- bench: NAME -->` to `<!-- end -->`."""
 
 from __future__ import annotations
 
