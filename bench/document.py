@@ -1,4 +1,4 @@
-"""docs/performance.md and docs/measurements.md: their plot and their blocks, `<!-- bench: NAME -->` to `<!-- end -->`."""
+"""docs/performance.md, docs/measurements.md: the plot and the blocks, `<!-- bench: NAME -->` to `<!-- end -->`."""
 
 from __future__ import annotations
 
