@@ -44,11 +44,15 @@ def test_a_command_that_takes_too_long_is_ended_with_all_it_started(tmp_path: Pa
     assert done.returncode == 124
     assert "was ended after" in done.stderr
     child = (tmp_path / "child").read_text().strip()
-    wait_for(lambda: not Path(f"/proc/{child}").exists() or "(sleep) Z" in Path(f"/proc/{child}/stat").read_text(), "gone")
+    wait_for(
+        lambda: not Path(f"/proc/{child}").exists() or "(sleep) Z" in Path(f"/proc/{child}/stat").read_text(), "gone"
+    )
 
 
 def test_a_signal_reaches_what_the_command_has_started(tmp_path: Path) -> None:
-    environment = clean_environment(GREENDOCK_RELEASE_COMMAND=f"trap 'exit 3' TERM; touch {tmp_path}/on; sleep 1000 & wait")
+    environment = clean_environment(
+        GREENDOCK_RELEASE_COMMAND=f"trap 'exit 3' TERM; touch {tmp_path}/on; sleep 1000 & wait"
+    )
     running = subprocess.Popen([sys.executable, "-m", "greendock", "release"], cwd=tmp_path, env=environment)
     try:
         wait_for(lambda: (tmp_path / "on").exists(), "the command runs")

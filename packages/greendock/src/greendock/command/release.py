@@ -31,7 +31,7 @@ def main(lock: Path | None, dotenv: Path) -> int:
         return _nothing()
     process = preimport.hide(os.environ)
     # It takes half a second to import, which a project without a release command need not wait for.
-    from greendock.server.build import build_or_exit
+    from greendock.server.build import build_or_exit  # noqa: PLC0415
 
     options = build_or_exit(dotenv, process).options
     if not options[_COMMAND]:

@@ -106,11 +106,24 @@ class Rollout:
             except EngineError as error:
                 raise RolloutError(f"the release command failed: {error}") from error
 
+    def _forget_release(self) -> None:
+        """Remove the container that `docker compose up` once ran the release command in, when its image is another.
+
+        Compose would replace it at the next `up`, and with it every service that depends on it.
+        """
+        if service := self._services.get(RELEASE):
+            image = self._engine.image_id(service.image)
+            stale = [each for each in self._engine.containers(service) if each.image != image and not each.alive]
+            if stale:
+                self._engine.remove(stale)
+
     @property
     def _releases(self) -> bool:
         service = self._services.get(RELEASE)
         return (
-            service is not None and bool(service.environment.get(_RELEASE_COMMAND)) and self._options.source != "previous"
+            service is not None
+            and bool(service.environment.get(_RELEASE_COMMAND))
+            and self._options.source != "previous"
         )
 
     def _bring_up(self, old: Sequence[Container]) -> list[Container]:
@@ -118,6 +131,7 @@ class Rollout:
         with self._step(f"point Nginx at the {_replicas(count)} that run, so that new ones get nothing yet"):
             self._proxy.point_at([each for each in old if each.status == "running"] or old, wait=False)
         with self._step(f"start {_replicas(count)} of the new version beside the old"):
+            self._forget_release()
             self._engine.create_beside(self._service, 2 * count)
             self._engine.start([each for each in self._all() if each.id not in known])
         with self._step(f"wait until healthy, {self._options.timeout:g} s at most"):
@@ -182,6 +196,7 @@ class Rollout:
             if generations.finished:
                 return RolloutError(f"{reason} after the switch; the new version serves")
             self._engine.tag(before, self._service.image)
+            self._forget_release()
         except EngineError as second:
             return RolloutError(f"{reason}; rolling back failed as well, run this again to finish it: {second}")
         return RolloutError(f"{reason}; the old version serves")
