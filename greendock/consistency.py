@@ -11,7 +11,9 @@ from greendock.settings import DEFAULTS, TEMPLATE, Setting
 
 # Worker classes that run requests on ``threads``; the others have one thread, an event loop or greenlets.
 _ONE_THREAD = frozenset({"sync", "gevent", "gevent_wsgi", "gevent_pywsgi", "eventlet", "tornado", "asgi"})
-_ONE_THREAD_CLASSES = frozenset({"SyncWorker", "ASGIWorker", "GeventWorker", "TornadoWorker"})
+_ONE_THREAD_CLASSES = frozenset(
+    {"SyncWorker", "ASGIWorker", "AsgiWorker", "UvicornWorker", "GeventWorker", "TornadoWorker"}
+)
 
 
 @dataclass(frozen=True)
