@@ -42,9 +42,7 @@ class Post:
             return False
 
 
-@pytest.mark.parametrize(
-    ("worker_class", "loses"), [("gthread", True), ("drain", False), ("lean", False), ("request-id", False)]
-)
+@pytest.mark.parametrize(("worker_class", "loses"), [("gthread", True), ("drain", False), ("lean", False), ("request-id", False)])
 def test_posts_queued_at_a_stop_are_lost_by_gthread_and_answered_by_drain(
     serve: Serve, worker_class: str, loses: bool
 ) -> None:

@@ -165,7 +165,7 @@ def test_a_convention_and_its_setting_that_disagree_are_a_problem() -> None:
         ({"NGINX_UPSTREAM_KEEPALIVE_TIMEOUT": "80"}, "NGINX_UPSTREAM_KEEPALIVE_TIMEOUT=80"),
         ({"GREENDOCK_DRAIN_SECONDS": "50"}, "GREENDOCK_STOP_GRACE_SECONDS=75"),
         ({"GUNICORN_THREADS": "4", "GUNICORN_WORKER_CLASS": "sync"}, "worker_class=sync"),
-        ({"GUNICORN_THREADS": "4", "GUNICORN_WORKER_CLASS": "asgi"}, "worker_class=asgi"),
+        ({"GUNICORN_THREADS": "4", "GUNICORN_WORKER_CLASS": "asgi"}, "worker_class=AsgiWorker"),
         ({"GUNICORN_RELOAD": "1", "GUNICORN_PRELOAD_APP": "1"}, "cannot be combined with reload"),
         ({"GUNICORN_WORKERS": "0"}, "at least 1"),
         ({"WEB_CONCURRENCY": "2", "GREENDOCK_MIN_READY_WORKERS": "3"}, "never ready"),

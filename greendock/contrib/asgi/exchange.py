@@ -73,9 +73,8 @@ class Exchange:
         worker = self.connection.worker
         try:
             if worker.tells:
-                told = Told(self.scope, self.connection.peer.peer_addr, worker)
-                told.begin()
-                self._told = told
+                self._told = Told(self.scope, self.connection.peer.peer_addr, worker)
+                self._told.begin()
             await worker.asgi(self.scope, self.receive, self.send)
         except BaseException as error:
             if worker.aborting:
