@@ -54,9 +54,13 @@ class Lifespan:
             raise LifespanError("the application raised in lifespan.shutdown") from error
 
     def where(self) -> str:
-        """Return the line at which the application waits."""
-        frames = self._task.get_stack() if self._task is not None else []
-        return f'File "{frames[-1].f_code.co_filename}", line {frames[-1].f_lineno}' if frames else "nowhere"
+        """Return the lines at which the application waits, the outermost call first."""
+        lines, waiting = [], self._task.get_coro() if self._task is not None else None
+        while (frame := getattr(waiting, "cr_frame", None) or getattr(waiting, "ag_frame", None)) is not None:
+            if frame.f_code.co_filename != __file__:
+                lines.append(f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}")
+            waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "ag_await", None)
+        return " > ".join(lines) or "nothing of the application's own"
 
     async def _ask(self, task: asyncio.Task[None], what: str) -> None:
         self._answered.clear()

@@ -30,6 +30,9 @@ TICK = 1.0
 #: The part of graceful_timeout, at most this many seconds, kept for cancelled requests and lifespan.shutdown.
 _LAST_PART, _LAST_SECONDS = 0.2, 3.0
 
+#: The part kept for what comes after, before the arbiter kills.
+_SPARE_PART, _SPARE_SECONDS = 0.1, 0.5
+
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _STARTUP_TOLD_AFTER = 10.0
 
@@ -287,8 +290,9 @@ class AsgiWorker(Worker):  # type: ignore[misc]
         Gunicorn kills the worker when ``graceful_timeout`` is over, so a part of it is kept for the end.
         """
         now = self.loop.time()
-        end = now + (TICK if self.quick else self.cfg.graceful_timeout)
-        last = end - min(_LAST_SECONDS, _LAST_PART * self.cfg.graceful_timeout)
+        limit = TICK if self.quick else self.cfg.graceful_timeout
+        end = now + limit - min(_SPARE_SECONDS, _SPARE_PART * limit)
+        last = end - min(_LAST_SECONDS, _LAST_PART * limit)
         self._set_accepting(False)
         # A worker that makes room for its successor leaves the queue, which backlog bounds, to the others.
         queued = 0 if self.recycling or self.quick else self.cfg.backlog
