@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -58,7 +59,7 @@ def refused(server: Server) -> None:
 
 
 def test_idle_connections_do_not_hold_the_worker_until_graceful_timeout(start: Start) -> None:
-    server = start(GUNICORN_GRACEFUL_TIMEOUT="60")
+    server = start(GUNICORN_GRACEFUL_TIMEOUT="36")
     kept = [Client(server.port, get("/")) for _ in range(3)]
     for client in kept:
         client.reply()
@@ -70,7 +71,7 @@ def test_idle_connections_do_not_hold_the_worker_until_graceful_timeout(start: S
 
 @pytest.mark.parametrize("by", ["term", "hup"])
 def test_a_websocket_is_closed_with_1012(start: Start, by: str) -> None:
-    server = start(GUNICORN_GRACEFUL_TIMEOUT="60")
+    server = start(GUNICORN_GRACEFUL_TIMEOUT="36")
     with connect(f"ws://127.0.0.1:{server.port}/ws") as socket:
         socket.send("hello")
         assert socket.recv() == "hello"
@@ -107,7 +108,7 @@ def test_a_handshake_under_way_at_a_stop_is_finished_and_then_closed_with_1012(s
 
 
 def test_an_event_stream_ends_in_order_after_a_whole_event(start: Start) -> None:
-    server = start(GUNICORN_GRACEFUL_TIMEOUT="60")
+    server = start(GUNICORN_GRACEFUL_TIMEOUT="36")
     client = Client(server.port, get("/events"))
     client.until(b"data: 1")
     server.signal(signal.SIGTERM)
@@ -132,7 +133,7 @@ async def events(request):
     return StreamingResponse(ticks(), media_type="text/event-stream")
 app = Starlette(routes=[Route("/", events)])
 """
-    server = serve(source, GUNICORN_WORKER_CLASS="asgi", GUNICORN_GRACEFUL_TIMEOUT="60")
+    server = serve(source, GUNICORN_WORKER_CLASS="asgi", GUNICORN_GRACEFUL_TIMEOUT="36")
     client = Client(server.port, get("/"))
     begun = client.until(b"tick")
     server.signal(signal.SIGTERM)
@@ -169,7 +170,7 @@ def test_a_lifespan_that_never_ends_is_left(start: Start) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
 def test_int_and_quit_stop_at_once(start: Start, number: signal.Signals) -> None:
-    server = start(GUNICORN_GRACEFUL_TIMEOUT="60")
+    server = start(GUNICORN_GRACEFUL_TIMEOUT="36")
     Client(server.port, get("/wait"))
     wait_for((server.folder / "arrived").exists, "the request is being handled")
     server.signal(number)
@@ -182,7 +183,7 @@ def test_a_worker_whose_parent_is_gone_stops(start: Start) -> None:
     (worker,) = server.workers()
     os.kill(server.pid, signal.SIGKILL)
     server.wait_exit()
-    wait_for(lambda: not os.path.exists(f"/proc/{worker}"), "the worker has ended")
+    wait_for(lambda: not Path(f"/proc/{worker}").exists(), "the worker has ended")
     assert "shutdown begins" in server.log
 
 
