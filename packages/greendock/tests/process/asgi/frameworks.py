@@ -8,7 +8,8 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 
 async def root(request):
-    return JSONResponse({"client": request.client.host, "scheme": request.url.scheme, "url": str(request.url_for("root"))})
+    url = str(request.url_for("root"))
+    return JSONResponse({"client": request.client.host, "scheme": request.url.scheme, "url": url})
 
 async def echo(websocket):
     await websocket.accept()
