@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from greendock.runtime import healthcheck
 from tests.support import DEADLINE, clean_environment, greendock, wait_for
 
 
@@ -44,9 +45,7 @@ def test_a_command_that_takes_too_long_is_ended_with_all_it_started(tmp_path: Pa
     assert done.returncode == 124
     assert "was ended after" in done.stderr
     child = (tmp_path / "child").read_text().strip()
-    wait_for(
-        lambda: not Path(f"/proc/{child}").exists() or "(sleep) Z" in Path(f"/proc/{child}/stat").read_text(), "gone"
-    )
+    wait_for(lambda: healthcheck.start_time(int(child)) == 0, "what it started is gone")
 
 
 def test_a_signal_reaches_what_the_command_has_started(tmp_path: Path) -> None:
@@ -55,7 +54,7 @@ def test_a_signal_reaches_what_the_command_has_started(tmp_path: Path) -> None:
     )
     running = subprocess.Popen([sys.executable, "-m", "greendock", "release"], cwd=tmp_path, env=environment)
     try:
-        wait_for(lambda: (tmp_path / "on").exists(), "the command runs")
+        wait_for((tmp_path / "on").exists, "the command runs")
         running.send_signal(signal.SIGTERM)
         assert running.wait(DEADLINE) == 3
     finally:

@@ -43,9 +43,8 @@ class Workers:
                     self._replace(service, old)
             except (EngineError, RolloutError, KeyboardInterrupt) as error:
                 reason = "interrupted" if isinstance(error, KeyboardInterrupt) else error
-                raise RolloutError(
-                    f"the new version of the application serves, but not that of {service.name} (run this again): {reason}"
-                ) from error
+                served = f"the new version serves, but {service.name} goes on with the old one (run this again)"
+                raise RolloutError(f"{served}: {reason}") from error
 
     def _old(self, service: Service) -> list[Container]:
         """Return the containers to replace; none where the service does not run.

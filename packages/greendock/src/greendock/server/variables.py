@@ -146,8 +146,8 @@ GREENDOCK = (
         "GREENDOCK_RELEASE_COMMAND",
         types.TEXT,
         "",
-        "A shell command that runs once for each new version before that serves, such as `python app/manage.py migrate`. "
-        "When it fails, the old version goes on.",
+        "A shell command that runs once for each new version before that serves, such as "
+        "`python app/manage.py migrate`. When it fails, the old version goes on.",
         RELEASE,
     ),
     Variable(
@@ -234,8 +234,8 @@ COMPOSE_VARIABLES = (
         "BUILD_COMMAND",
         types.TEXT,
         "",
-        "A shell command at the end of the build, in `/srv/app`, such as `python app/manage.py collectstatic --noinput`. "
-        "Both images take what it writes to `app/static/`.",
+        "A shell command at the end of the build, in `/srv/app`, such as `python app/manage.py collectstatic "
+        "--noinput`. Both images take what it writes to `app/static/`.",
         COMPOSE,
         "compose",
     ),
