@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -156,3 +157,82 @@ def test_a_wrong_configuration_ends_before_anything_is_bound(
 def test_one_log_line_says_how_many_workers_and_why(serve: Serve) -> None:
     server = serve(WEB_CONCURRENCY="", MAX_WORKERS="1")
     assert server.log.count("Workers: 1 (MAX_WORKERS, down from floor(2 × ") == 1
+
+
+BROKEN = """
+import time
+print("hello from the application")
+ok = lambda environ, start_response: []
+async def asgi(scope, receive, send): ...
+number = 5
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "shop.py").write_text(BROKEN)
+    (tmp_path / "hangs.py").write_text("import time\ntime.sleep(600)\n")
+    (tmp_path / "leaves.py").write_text("import os\nos._exit(7)\n")
+    (tmp_path / "broken.py").write_text("\n\n1 / 0\n")
+    (tmp_path / "needs.py").write_text("import no_such_package\n")
+    return tmp_path
+
+
+def test_check_loads_the_application_and_says_how_long_that_took(folder: Path) -> None:
+    done = greendock("check", cwd=folder, APP_MODULE="shop:ok")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"greendock: the configuration is right; shop:ok was loaded in [0-9.]+ s\n", done.stdout)
+    assert "hello from the application" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("shp:ok", "No module named 'shp'"),
+        ("shop:nope", "Failed to find attribute 'nope' in 'shop'"),
+        ("shop:number", "must be callable"),
+        ("shop:asgi", "accepted: GUNICORN_WORKER_CLASS=asgi"),
+        ("broken:app", "broken.py line 3)"),
+        ("needs:app", "needs.py line 1)"),
+        ("leaves:app", "ended the process (exit status 7)"),
+        ("hangs:app", "was not loaded within 1 s"),
+    ],
+)
+def test_check_refuses_an_application_that_no_worker_could_load(folder: Path, module: str, said: str) -> None:
+    done = greendock("check", cwd=folder, APP_MODULE=module, GREENDOCK_BOOT_TIMEOUT="1")
+    assert done.returncode == 2, done.stdout
+    assert f"APP_MODULE='{module}' (from process environment)" in done.stderr
+    assert said in done.stderr
+
+
+def test_check_can_leave_the_application_alone(folder: Path) -> None:
+    done = greendock("check", "--no-load", cwd=folder, APP_MODULE="broken:app")
+    assert done.returncode == 0
+    assert "was not loaded" in done.stdout
+
+
+def test_check_loads_the_application_in_its_own_folder_path_and_environment(folder: Path) -> None:
+    (folder / "src").mkdir()
+    (folder / "src" / "deep.py").write_text("import os\nassert os.environ['COLOUR'] == 'blue'\nfrom shop import ok\n")
+    (folder / ".env").write_text("COLOUR=blue\n")
+    done = greendock("check", cwd=folder, APP_MODULE="deep:ok", GUNICORN_PYTHONPATH="src")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_peers_name_is_a_warning_of_the_check_and_of_the_start(serve: Serve, folder: Path) -> None:
+    done = greendock("check", cwd=folder, APP_MODULE="shop:ok", TIMEOUT="5")
+    assert done.returncode == 0
+    assert "did you mean GUNICORN_TIMEOUT?" in done.stderr
+    assert "did you mean GUNICORN_TIMEOUT?" in serve(TIMEOUT="5").log
+
+
+def test_a_start_script_that_nothing_runs_is_pointed_out(folder: Path) -> None:
+    (folder / "prestart.sh").touch()
+    assert "prestart.sh is not run" in greendock("check", "--no-load", cwd=folder).stderr
+
+
+def test_the_list_of_plugins_ends_with_what_is_wrong_with_the_configuration() -> None:
+    done = greendock("plugins", GREENDOCK_PLUGINS="metrics,metrix", GUNICORN_TIMOUT="3")
+    assert done.returncode == 2
+    assert "metrics" in done.stdout
+    assert "2 configuration problems" in done.stderr
