@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from tests.support import DEADLINE, ROOT, Server, clean_environment, greendock, wait_for
+from tests.support import DEADLINE, HELLO, ROOT, Server, clean_environment, greendock, wait_for
 
 Serve = Callable[..., Server]
 
@@ -236,3 +236,48 @@ def test_the_list_of_plugins_ends_with_what_is_wrong_with_the_configuration() ->
     assert done.returncode == 2
     assert "metrics" in done.stdout
     assert "2 configuration problems" in done.stderr
+
+
+BROUGHT_ALONG = """
+import os
+workers = int(os.environ.get("WORKERS_PER_CORE", "1")) + 2
+keepalive = 120
+not_a_setting = "ignored"
+def post_worker_init(worker):
+    worker.log.info("the file's own hook")
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("-c", "brought.py"), ("--config=brought.py",), ()],
+    ids=["-c", "--config", "in place of the template's"],
+)
+def test_a_configuration_file_brought_along_joins_ours_and_the_server_is_ready(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / ("brought.py" if arguments else "gunicorn.conf.py")).write_text(BROUGHT_ALONG)
+    server = Server(tmp_path, ("greendock", "run", "gunicorn", *arguments), WEB_CONCURRENCY="", GUNICORN_KEEPALIVE="90")
+    server.write_app(HELLO)
+    try:
+        server.start()
+        assert server.wait_ready("3/3")["workers"] == 3
+        assert server.get()[0] == 200
+        assert server.log.count("the file's own hook") == 3
+        (tmp_path / "brought.py").write_text(BROUGHT_ALONG.replace("+ 2", "+ 1"))
+        (tmp_path / "gunicorn.conf.py").write_text(BROUGHT_ALONG.replace("+ 2", "+ 1"))
+        server.signal(signal.SIGHUP)
+        server.wait_ready("2/2")
+    finally:
+        server.close()
+
+
+def test_a_configuration_file_brought_along_is_checked_with_the_rest(folder: Path) -> None:
+    (folder / "brought.py").write_text("workers = -1\nkeepalive = 2\n")
+    done = greendock("check", cwd=folder, GREENDOCK_CONFIG_FILE=str(folder / "brought.py"))
+    assert done.returncode == 2
+    assert f"workers='-1' (from {folder}/brought.py)" in done.stderr
+    assert f"GUNICORN_KEEPALIVE='2' (from {folder}/brought.py)" in done.stderr
+    (folder / "brought.py").write_text("1 / 0\n")
+    done = greendock("check", cwd=folder, GREENDOCK_CONFIG_FILE=str(folder / "brought.py"))
+    assert "cannot be read: ZeroDivisionError" in done.stderr

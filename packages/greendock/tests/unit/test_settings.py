@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,11 +13,13 @@ from gunicorn.config import KNOWN_SETTINGS, Config, Setting, make_settings
 from gunicorn.glogging import Logger
 from gunicorn.workers.sync import SyncWorker
 
+from greendock.env import peers
 from greendock.env.problems import ConfigurationError, Problem
 from greendock.env.value import Value
 from greendock.hooks.events import EVENTS
-from greendock.server import settings
+from greendock.server import settings, variables
 from greendock.server.build import Built, build
+from tests.support import ROOT
 
 # The text written into the environment, and what Gunicorn must end up with, by the setting's validator.
 BY_VALIDATOR: dict[str, tuple[str, Any]] = {
@@ -343,3 +346,21 @@ def test_a_secret_is_in_no_notice() -> None:
 @pytest.mark.parametrize("variable", ["GUNICORN_FORWARDED_ALLOW_IPS", "FORWARDED_ALLOW_IPS"])
 def test_every_list_is_written_with_commas_with_white_space_or_as_json(variable: str, text: str) -> None:
     assert build({variable: text}).settings["forwarded_allow_ips"].value == "10.0.0.0/8,192.168.0.1"
+
+
+@pytest.mark.parametrize("name", sorted(peers.BARE))
+def test_a_peers_name_is_in_the_page_about_coming_from_there(name: str) -> None:
+    rows = (ROOT / "docs" / "coming-from.md").read_text().splitlines()
+    if name in ("KEEPALIVE", "THREADS", "WORKERS"):
+        return  # nobody's in particular
+    right = peers.BARE[name].partition(" ")[0].partition("=")[0]
+    assert any(f"`{name}`" in row and (right in row or right == "a") for row in rows), name
+
+
+@pytest.mark.parametrize("name", sorted(peers.BARE | peers.PREFIXED))
+def test_what_a_peers_name_is_here_exists_here(name: str) -> None:
+    here = (peers.BARE | peers.PREFIXED)[name]
+    known = variables.ALL.keys() | settings.known().keys() | {"GUNICORN_CMD_ARGS"}
+    named = set(re.findall(r"\b(?:GUNICORN|GREENDOCK|NGINX)_[A-Z_]+\b", here))
+    assert name not in known
+    assert named <= known

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from greendock import __version__
 from greendock.runtime import process
-from greendock.server import preimport
+from greendock.server import own_file, preimport
 
 # For an application, where GREENDOCK_BOOT_TIMEOUT sets no end.
 _LOAD_SECONDS = 60
@@ -90,6 +90,7 @@ def _run(options: argparse.Namespace) -> int:
     if not preimport.prepare(os.environ):
         _refuse()
     # Console scripts of this very environment first, so that nothing needs to be activated.
+    command = own_file.join(command, os.environ)
     process.announce(command, server=options.server)
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     try:

@@ -21,7 +21,7 @@ from greendock.hooks.chain import Hook
 from greendock.hooks.events import EVENTS
 from greendock.hooks.plugins import Enabled
 from greendock.host.cgroups import Limits, read_limits
-from greendock.server import checks, notices, own_hooks, settings, variables
+from greendock.server import checks, notices, own_file, own_hooks, settings, variables
 from greendock.server.checks import Together
 from greendock.server.own_hooks import Wired
 from greendock.server.settings import Setting
@@ -61,7 +61,7 @@ def build(
     ``ConfigurationError`` with every problem.
     """
     inputs = _read(os.environ if process is None else process, dotenv)
-    overridden = _override(overrides or {}, origin)
+    overridden = _override(_of_file(inputs), _Overrides(overrides or {}, origin))
     chosen = _choose(inputs, overridden, limits)
     together = checks.together(inputs.options, _of_proxy(inputs.values))
     wired = _wire(inputs, overridden, chosen, together)
@@ -91,6 +91,15 @@ class _Settings:
     problems: tuple[Problem, ...]
 
 
+@dataclass(frozen=True)
+class _Overrides:
+    """Gunicorn settings above the environment's, and who says so."""
+
+    values: Mapping[str, Any]
+    origin: str
+    problems: tuple[Problem, ...] = ()
+
+
 def _read(process: Mapping[str, str], dotenv: Path | None) -> _Inputs:
     """Read ``.env`` < process environment, with ``NAME_FILE`` for ``NAME``.
 
@@ -111,19 +120,33 @@ def _read(process: Mapping[str, str], dotenv: Path | None) -> _Inputs:
     return _Inputs(values, enabled, options, tuple(said), tuple(problems))
 
 
-def _override(overrides: Mapping[str, Any], origin: str) -> _Settings:
-    """Take the overrides that Gunicorn accepts."""
+def _of_file(inputs: _Inputs) -> _Overrides:
+    """Read the operator's own configuration file, when there is one."""
+    file = inputs.options["GREENDOCK_CONFIG_FILE"]
+    if file is None:
+        return _Overrides({}, "")
+    try:
+        return _Overrides(own_file.read(Path(file), sorted(gunicorn_config.make_settings())), file)
+    except Exception as error:  # it is the operator's code
+        reason = f"cannot be read: {type(error).__name__}: {' '.join(str(error).split())}"
+        source = _source(inputs.values, "GREENDOCK_CONFIG_FILE")
+        return _Overrides({}, file, (Problem("GREENDOCK_CONFIG_FILE", file, source, reason),))
+
+
+def _override(*layers: _Overrides) -> _Settings:
+    """Take the overrides that Gunicorn accepts; a later layer goes before an earlier one."""
     accepted: dict[str, Setting] = {}
-    problems = []
-    for name, value in overrides.items():
-        try:
-            settings.validate(name, value)
-            accepted[name] = Setting(value, origin)
-        except KeyError:
-            near = variable.nearest(name, sorted(gunicorn_config.make_settings()))
-            problems.append(Problem(name, str(value), origin, near))
-        except Exception as error:  # each of Gunicorn's validators raises its own
-            problems.append(Problem(name, str(value), origin, str(error)))
+    problems = [problem for layer in layers for problem in layer.problems]
+    for layer in layers:
+        for name, value in layer.values.items():
+            try:
+                taken = settings.validate(name, value)
+                accepted[name] = Setting(taken if name in EVENTS else value, layer.origin)
+            except KeyError:
+                near = variable.nearest(name, sorted(gunicorn_config.make_settings()))
+                problems.append(Problem(name, str(value), layer.origin, near))
+            except Exception as error:  # each of Gunicorn's validators raises its own
+                problems.append(Problem(name, str(value), layer.origin, str(error)))
     return _Settings(accepted, tuple(problems))
 
 
@@ -138,8 +161,8 @@ def _choose(inputs: _Inputs, overridden: _Settings, limits: Limits | None) -> _S
         if name not in of_environment or of_environment[name].source == settings.TEMPLATE
     }
     chosen = of_environment | brought
-    chosen |= {name: _class(name, chosen[name], problems) for name in settings.CLASS_SETTINGS if name in chosen}
     chosen |= {name: setting for name, setting in overridden.settings.items() if name not in EVENTS}
+    chosen |= {name: _class(name, chosen[name], problems) for name in settings.CLASS_SETTINGS if name in chosen}
     chosen = checks.without_idle_defaults(chosen)
     if "workers" not in chosen:
         chosen["workers"] = _workers(inputs.options, limits)

@@ -38,7 +38,10 @@ class Rehearsal:
 
 
 def rehearse(config: Any, environment: Mapping[str, str], limit: float) -> Rehearsal:
-    """Load the application of a complete Gunicorn ``Config`` in a child with ``environment``, within ``limit`` seconds."""
+    """Load the application of a complete Gunicorn ``Config`` in a child with ``environment``.
+
+    ``limit`` is in seconds.
+    """
     worker_class = config.worker_class
     order = {
         "module": config.wsgi_app,

@@ -59,6 +59,14 @@ CONVENTIONS = (
 
 GREENDOCK = (
     Variable(
+        "GREENDOCK_CONFIG_FILE",
+        types.PATH,
+        "",
+        "A Gunicorn configuration file of your own. Its settings go before the environment's, and its hooks run after "
+        "the others. `gunicorn -c FILE` as the container's command does the same.",
+        APPLICATION,
+    ),
+    Variable(
         "GREENDOCK_WORKER_MEMORY",
         types.SIZE,
         "128m",
