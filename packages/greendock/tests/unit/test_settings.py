@@ -353,7 +353,7 @@ def test_a_peers_name_is_in_the_page_about_coming_from_there(name: str) -> None:
     rows = (ROOT / "docs" / "coming-from.md").read_text().splitlines()
     if name in ("KEEPALIVE", "THREADS", "WORKERS"):
         return  # nobody's in particular
-    right = peers.BARE[name].partition(" ")[0].partition("=")[0]
+    right = peers.BARE[name].partition(" ")[0].partition("=")[0].rstrip(":")
     assert any(f"`{name}`" in row and (right in row or right == "a") for row in rows), name
 
 
