@@ -138,7 +138,7 @@ def test_nginx_itself_is_reloaded_without_loss_and_replaced_only_by_one_that_wor
         assert site.version() == "one"
 
         mine.unlink()
-        site.edit("nginx/errors/error.html", lambda text: text + "<!-- two -->\n")
+        site.edit("packages/greendock/src/greendock/proxy/errors/error.html", lambda text: text + "<!-- two -->\n")
         site.rollout("--nginx")
         assert site.containers("app") == apps
         assert not set(site.containers("nginx")) & set(proxies)
