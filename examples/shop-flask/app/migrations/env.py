@@ -1,6 +1,7 @@
 """Alembic: the application's own tables and connection."""
 
 from alembic import context
+
 from app.database import Base, Session
 
 with Session.kw["bind"].connect() as connection:

@@ -69,8 +69,7 @@ class Customers:
 def shop(stack: Stack) -> Stack:
     """The shop, healthy."""
     subprocess.run([SHOP / "stand-ins" / "build"], check=True, timeout=LONG)
-    # The worker's container lives on far beyond what a server's healthcheck would allow it.
-    (stack.folder / ".env").write_text("GREENDOCK_RESTART_AFTER=1\nNGINX_KEEPALIVE_MIN_TIMEOUT=1s\nWEB_CONCURRENCY=1\n")
+    (stack.folder / ".env").write_text("NGINX_KEEPALIVE_MIN_TIMEOUT=1s\nWEB_CONCURRENCY=1\n")
     (commands,) = re.findall(r"```sh\n(.*?)```", (SHOP / "README.md").read_text(), re.DOTALL)
     stack.shell(commands)
     return stack
