@@ -34,6 +34,8 @@ COPY --from=build /srv/venv /srv/venv
 COPY --from=build /srv/app /srv/app
 # The healthcheck runs alone, without the interpreter's site packages: see greendock/runtime/healthcheck.py.
 COPY --from=build /srv/healthcheck.pyc /srv/healthcheck.pyc
+# What is served. An ASGI application (FastAPI, Starlette, Django's asgi.py) also needs GUNICORN_WORKER_CLASS=asgi.
+ENV APP_MODULE=app.main:app
 ENV PATH=/srv/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -1,0 +1,2 @@
+"""placeholder"""
+COPIER = "copier==9.19.1"
