@@ -13,13 +13,13 @@ ARGS :=
 # Greendock's own developers have more to do; a project made from the template does not have this file.
 -include packages/maintainers/maintainers.mk
 
-.PHONY: help up down logs local test lint format rollout clean
+.PHONY: help up down logs test lint format rollout upgrade clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: $(BEFORE_UP) ## build, start and wait until healthy; prints the address
-	@scripts/up
+	@$(GREENDOCK) up $(ARGS)
 
 down: ## stop the stack; leaves no container and no network
 	@docker compose down --remove-orphans
@@ -30,11 +30,11 @@ logs: ## follow both logs (Ctrl-C stops following)
 rollout: ## replace the running application without losing a request (ARGS=... is handed on)
 	@$(GREENDOCK) rollout $(ARGS)
 
-local: ## the same stack without containers (Ctrl-C ends it)
-	@scripts/local
-
 test: $(BEFORE_TEST) ## start the stack in containers of its own and test your application through Nginx
 	$(RUN) pytest tests
+
+upgrade: ## bring this project the template's next version (ARGS=... is handed on to Copier)
+	@$(GREENDOCK) upgrade $(ARGS)
 
 lint: $(BEFORE_LINT) ## every static check
 	$(UV) lock --check

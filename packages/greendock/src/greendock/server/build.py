@@ -12,7 +12,7 @@ from typing import Any
 
 from gunicorn import config as gunicorn_config
 
-from greendock.env import sources, variable
+from greendock.env import contract, sources, variable
 from greendock.env.problems import ConfigurationError, Problem
 from greendock.env.value import PROCESS, Value
 from greendock.env.variable import Variable
@@ -55,7 +55,7 @@ def build(
     the environment's; a hook among them joins its event's chain. Raises ``ConfigurationError`` with every problem.
     """
     process = os.environ if process is None else process
-    problems: list[Problem] = []
+    problems = contract.problems(process)
 
     # 1. Where values come from: .env < process environment; NAME_FILE stands for NAME.
     known = variables.ALL | settings.known()

@@ -1,2 +1,0 @@
-"""placeholder"""
-COPIER = "copier==9.19.1"
