@@ -1,4 +1,4 @@
-"""``greendock upgrade``: the next version of the template, by Copier's three-way update. Run it in the project's folder.
+"""``greendock upgrade``: the template's next version, by Copier's three-way update. Run it in the project's folder.
 
 Exit codes: 0 done; 1 nothing was changed, or both changed the same lines, as the last line says.
 """
