@@ -102,7 +102,9 @@ def test_a_project_has_few_files_and_none_of_greendocks_own_affairs_and_its_lint
     files = [*tracked(project), ".env"]
     own = [name for name in files if not name.startswith("packages/greendock/")]
     assert len(own) <= MOST_FILES, own
-    assert not [name for name in files if "greendock/tests" in name or name.startswith(("docs/", "bench/", "examples/"))]
+    assert not [
+        name for name in files if "greendock/tests" in name or name.startswith(("docs/", "bench/", "examples/"))
+    ]
     words = {name: FORBIDDEN.findall((project / name).read_text()) for name in files}
     assert {name: found for name, found in words.items() if found} == {}
     assert not any((project / name).is_symlink() for name in files)
