@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "threads": 16,
     "keepalive": 75,
     "limit_request_line": 8190,
+    "limit_request_fields": 120,
     "control_socket_disable": True,
     "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"},
 }
