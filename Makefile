@@ -9,6 +9,8 @@ RUN := $(UV) run --quiet
 # The command runs from its source: nothing needs to be installed for it.
 GREENDOCK := PYTHONPATH=packages/greendock/src PYTHONDONTWRITEBYTECODE=1 python3 -m greendock
 ARGS :=
+# What `make lint` and `make format` look at.
+CODE := .
 
 # Greendock's own developers have more to do; a project made from the template does not have this file.
 -include packages/maintainers/maintainers.mk
@@ -38,12 +40,12 @@ upgrade: ## bring this project the template's next version (ARGS=... is handed o
 
 lint: $(BEFORE_LINT) ## every static check
 	$(UV) lock --check
-	$(RUN) ruff check .
-	$(RUN) ruff format --check .
+	$(RUN) ruff check $(CODE)
+	$(RUN) ruff format --check $(CODE)
 
 format: ## rewrite Python files in one format
-	$(RUN) ruff check --fix .
-	$(RUN) ruff format .
+	$(RUN) ruff check --fix $(CODE)
+	$(RUN) ruff format $(CODE)
 
 clean: ## remove what these commands made in this folder; not containers, images or packages
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

@@ -3,6 +3,9 @@ RUN := $(UV) run --quiet --all-packages --all-extras --all-groups
 PYTEST := $(abspath $(UV)) run --quiet --all-packages --all-extras --all-groups pytest --numprocesses auto
 RUFF_CONFIG := --config packages/maintainers/ruff.toml
 
+# The rest has stricter rules: lint-machinery.
+CODE := app tests gunicorn.conf.py
+
 BEFORE_UP := engine base-images
 BEFORE_TEST := test-unit test-process test-container
 BEFORE_LINT := lint-machinery

@@ -34,13 +34,20 @@ def main(arguments: Sequence[str]) -> int:
             signal.signal(number, lambda *_: None)
         command = ["docker", "compose", "up", "--build", "--detach", "--wait", "--wait-timeout", wait, *arguments]
         if subprocess.run(command, check=False).returncode == 0:
-            port = _output("docker", "compose", "port", "nginx", "8080").rpartition(":")[2].strip()
-            _say(f"ready at http://localhost:{port}/")
+            published = _output("docker", "compose", "port", "nginx", _inside_port())
+            _say(f"ready at http://localhost:{published.rpartition(':')[2].strip()}/")
             return 0
         _give_up(before)
     except OSError as error:
         _say(f"docker: {error.strerror}; see https://docs.docker.com/engine/install/")
     return 1
+
+
+def _inside_port() -> str:
+    """Return the port Nginx listens on in its container: from the shell or ``.env``, as Compose reads them."""
+    lines = _output("docker", "compose", "config", "--environment").splitlines()
+    given = [line.partition("=")[2] for line in lines if line.startswith("NGINX_HTTP_PORT=")]
+    return (given and given[0]) or "8080"
 
 
 def _give_up(before: set[str]) -> None:

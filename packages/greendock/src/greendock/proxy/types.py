@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from greendock.env.types import Type
+from greendock.env.types import Type, items
 from greendock.proxy.networks import NAMED
 
 LOCAL = "local"
@@ -83,15 +83,11 @@ def size(low: int, high: int, *, unlimited: bool = False) -> Type:
     return Type(f"a size from {Bytes(low)} to {Bytes(high)}, such as 16k or 10m{none}", parse)
 
 
-def _words(text: str) -> list[str]:
-    return [word for word in re.split(r"[,\s]+", text) if word]
-
-
 def words_of(item: Callable[[str], str], accepted: str, *keywords: str) -> Type:
-    """A list, separated by commas or white space, of what ``item`` accepts; or one of ``keywords`` alone."""
+    """A list of what ``item`` accepts; or one of ``keywords`` alone."""
 
     def parse(text: str) -> list[str]:
-        words = _words(text)
+        words = items(text)
         if not words:
             raise ValueError(text)
         if len(words) == 1 and words[0].lower() in keywords:
@@ -203,7 +199,7 @@ def _network(text: str) -> str:
 
 
 def _networks(text: str) -> list[str]:
-    words = [word.lower() for word in _words(text)]
+    words = [word.lower() for word in items(text)]
     if not words:
         raise ValueError(text)
     return [each for word in words for each in (NAMED[word].networks if word in NAMED else (_network(word),))]
