@@ -29,7 +29,7 @@ TEMPLATES = [
 # No database yet: https://docs.djangoproject.com/en/stable/ref/settings/#databases
 DATABASES: dict[str, dict[str, str]] = {}
 
-# Nginx serves app/static/. What your applications bring, `collectstatic` puts there, before the images are built.
+# Nginx serves app/static/. What your applications bring, `collectstatic` puts there while the images are built.
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "static"
 

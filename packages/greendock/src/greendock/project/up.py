@@ -57,10 +57,15 @@ def _give_up(before: set[str]) -> None:
         name = container["Id"]
         if name in before & healthy:
             continue
-        if name not in healthy:
+        if name not in healthy and not _ended_well(container):
             _show(container)
         subprocess.run(["docker", "stop", name], stdout=subprocess.DEVNULL, check=False)
     _say("the stack did not become healthy; what is not healthy has been stopped, see above for why")
+
+
+def _ended_well(container: dict[str, Any]) -> bool:
+    """Say whether it has done its work, as the release command does."""
+    return (container["State"]["Status"], container["State"]["ExitCode"]) == ("exited", 0)
 
 
 def _show(container: dict[str, Any]) -> None:
