@@ -18,7 +18,9 @@ WORKDIR /build
 # Dependencies first: this layer is built again only when they change. uv checks every hash in uv.lock.
 COPY pyproject.toml uv.lock ./
 COPY packages/ packages/
+# Every Python process of the image reads NAME_FILE secrets when it starts: see greendock/env/secrets.py.
 RUN /opt/uv/bin/uv sync --locked --no-default-groups --no-editable \
+    && echo 'import greendock.env.secrets as secrets; secrets.export()' >"$(echo /srv/venv/lib/python3*/site-packages)/greendock-secrets.pth" \
     && python -c "import py_compile; py_compile.compile('packages/greendock/src/greendock/runtime/healthcheck.py', '/srv/healthcheck.pyc', doraise=True)"
 COPY gunicorn.conf.py /srv/app/
 COPY app/ /srv/app/app/
