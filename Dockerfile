@@ -55,8 +55,10 @@ WORKDIR /build
 # name and password of a private index from the secret.
 COPY pyproject.toml uv.lock ./
 COPY packages/ packages/
+# Every Python process of the image reads NAME_FILE secrets when it starts: see greendock/env/secrets.py.
 RUN --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=netrc,target=/root/.netrc \
     /opt/uv/bin/uv sync --locked --no-default-groups --no-editable \
+    && echo 'import greendock.env.secrets as secrets; secrets.export()' >"$(echo /srv/venv/lib/python3*/site-packages)/greendock-secrets.pth" \
     && python -c "import py_compile; py_compile.compile('packages/greendock/src/greendock/runtime/healthcheck.py', '/srv/healthcheck.pyc', doraise=True)"
 WORKDIR /srv/app
 COPY gunicorn.conf.py ./
