@@ -20,7 +20,7 @@ class Docker:
         self.calls.touch()
 
     def program(self, *, succeeds: bool, containers: list[dict[str, object]]) -> None:
-        listed = json.dumps(containers)
+        (self.folder / "listed").write_text(json.dumps(containers))
         ids = " ".join(str(container["Id"]) for container in containers)
         path = self.folder / "docker"
         path.write_text(
@@ -31,7 +31,7 @@ case "$*" in
 "compose ps "*) echo {ids} ;;
 "compose port nginx 9090") echo 127.0.0.1:18080 ;;
 "compose config --environment") echo NGINX_HTTP_PORT=9090 ;;
-inspect*) echo '{listed}' ;;
+inspect*) cat "{self.folder}/listed" ;;
 logs*) echo "it cannot import app" ;;
 esac
 """
