@@ -31,7 +31,7 @@ FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="greendock-app" \
       org.opencontainers.image.licenses="MIT"
 RUN groupadd --system --gid 10001 app && useradd --system --uid 10001 --gid app --no-create-home --home-dir /srv/app app \
-    && install -d -o app -g app /run/greendock
+    && install -d -m 0700 -o app -g app /run/greendock
 COPY --from=build /srv/venv /srv/venv
 COPY --from=build /srv/app /srv/app
 # The healthcheck runs alone, without the interpreter's site packages: see greendock/healthcheck.py.
