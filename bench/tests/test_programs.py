@@ -15,12 +15,13 @@ from bench.peers.model import Peer
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A PATH of wrk and what a shell script needs, for somebody who is not root."""
-    for name in ("bash", "dirname", "wrk"):
+    for name in ("bash", "dirname"):
         program = shutil.which(name)
         assert program
         (tmp_path / name).symlink_to(program)
-    (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
-    (tmp_path / "id").chmod(0o755)
+    for name in ("id", "wrk"):
+        (tmp_path / name).write_text("#!/bin/sh\necho 1000\n")
+        (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
 

@@ -1,27 +1,32 @@
 # Commands for developing Greendock itself. The Makefile at the root includes this file where it exists.
 RUN := $(UV) run --quiet --all-packages --all-extras --all-groups
 PYTEST := $(abspath $(UV)) run --quiet --all-packages --all-extras --all-groups pytest --numprocesses auto
+SUITE := trixie
 RUFF_CONFIG := --config packages/maintainers/ruff.toml
 
 BEFORE_UP := engine base-images
-BEFORE_TEST := test-unit test-process test-container
+# Everything that is installed comes first: a machine that cannot have it says so before the first test.
+BEFORE_TEST := test-deps engine base-images test-unit test-process test-container
 BEFORE_LINT := lint-machinery
 
-.PHONY: test-unit test-process test-container test-deps lint-machinery engine engine-stop base-images reference bench bench-containers
+.PHONY: test-unit test-process test-container test-fresh test-deps lint-machinery engine engine-stop base-images reference bench bench-containers
 
 test-unit: ## the machinery without processes
 	cd packages/greendock && LEAN_FUZZ_SECONDS=$${LEAN_FUZZ_SECONDS:-5} $(PYTEST) tests/unit
 	$(PYTEST) bench/tests --ignore bench/tests/test_in_containers.py
 
-test-process: ## real Gunicorn, real Nginx, a real browser, as processes
+test-process: test-deps ## real Gunicorn, real Nginx, a real browser, as processes
 	@scripts/local-nginx >/dev/null
 	cd packages/greendock && $(PYTEST) tests/process tests/browser
 
-test-container: engine base-images ## the real stack in containers
+test-container: test-deps engine base-images ## the real stack in containers
 	cd packages/greendock && GREENDOCK_REQUIRE_ENGINE=1 $(PYTEST) tests/container
 	$(PYTEST) bench/tests/test_in_containers.py
 
-test-deps: ## programs that some tests and benchmarks call (root, Debian)
+test-fresh: test-deps engine base-images ## `make up` and the whole of `make test` on a machine that has nothing (SUITE=trixie)
+	cd packages/greendock && FRESH_TESTS=all FRESH_SUITE=$(SUITE) $(PYTEST) --numprocesses 0 tests/container/test_fresh.py
+
+test-deps: ## programs that the tests call (root, Debian)
 	@scripts/test-deps
 
 lint-machinery:
@@ -50,7 +55,6 @@ base-images: ## pull the base images, or build stand-ins where the registry cann
 	@scripts/base-images
 
 bench: ## side-by-side benchmarks (ARGS=... is handed on)
-	@scripts/test-deps bench
 	$(RUN) python -m bench $(ARGS)
 
 bench-containers: engine base-images ## the same in containers (ARGS=... is handed on)

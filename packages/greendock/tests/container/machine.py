@@ -16,6 +16,7 @@ from tests.support import ROOT
 
 _CERTIFICATES = Path("/usr/local/share/ca-certificates")
 _PACKAGES = "ca-certificates,git,make,python3"
+_START = Path(__file__).parent / "engine" / "start"
 _SITE = "/root/site"
 _BUILD_SECONDS = 300.0
 # Where packages come from, as far as this machine's environment says so.
@@ -36,7 +37,8 @@ class Machine:
         archive.unlink()
         # overlay2 does not work on top of overlay2: the engine's folder is a volume.
         docker("run", "--detach", "--init", "--privileged", "--name", self.name, "--hostname", "fresh",
-               "--volume", "/var/lib/docker", self.name, "sleep", "infinity")  # fmt: skip
+               "--volume", "/var/lib/docker", "--volume", f"{_START}:/usr/local/bin/start:ro",
+               self.name, "start", "sleep", "infinity")  # fmt: skip
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
         files = b"\0".join(name for name in names.split(b"\0") if name and (ROOT / os.fsdecode(name)).exists())
@@ -47,7 +49,7 @@ class Machine:
         self.run("tar --extract --file /root/checkout.tar && git init --quiet && git add --all")
 
     def run(self, command: str, deadline: float = 60, **environment: str) -> str:
-        """Run a shell command in the checkout; return what it printed. Raises ``AssertionError`` with that on failure."""
+        """Run a shell command in the checkout; return what it printed, which is also in the error when it fails."""
         options = [f"--env={name}={value}" for name, value in {**self.environment, **environment}.items()]
         done = subprocess.run(
             ["docker", "exec", "--workdir", _SITE, *options, self.name, "bash", "-c", command],
