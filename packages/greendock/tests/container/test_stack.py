@@ -57,6 +57,10 @@ def test_one_command_ends_with_two_healthy_containers_and_an_answered_request(st
         assert facts["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"]
         written = docker("exec", stack.container(service), "touch", "/etc/written", check=False)
         assert written.returncode != 0
+        for folder, options in facts["HostConfig"]["Tmpfs"].items():
+            asked = dict(option.split("=") for option in options.split(","))
+            is_so = docker("exec", stack.container(service), "stat", "--format", "%a %u %g", folder).stdout
+            assert is_so.split() == [asked["mode"].lstrip("0"), asked.get("uid", "0"), asked.get("gid", "0")], folder
     published = facts["HostConfig"]["PortBindings"]
     assert published.keys() == {"8080/tcp", "8443/tcp"}
     assert published["8443/tcp"][0]["HostIp"] == "127.0.0.1", "HTTPS is published nowhere unless asked for"

@@ -199,6 +199,7 @@ def _prepared(values: dict[str, Any]) -> RunDir:
             raise RefusedError(
                 f"{folder} cannot be written ({error.strerror}): mount a tmpfs or a volume there"
             ) from error
+    rundir.keep_others_out()
     if values["NGINX_TLS"] == "self-signed":
         try:
             certificate.ensure_self_signed(*certificate_paths(values))
