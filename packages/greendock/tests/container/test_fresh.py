@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.container.machine import Machine
+from tests.container.support import readme_commands
 
 ALL = os.environ.get("FRESH_TESTS") == "all"
 _MINUTES = 40 if ALL else 8
@@ -42,8 +43,9 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         machine.remove()
 
 
-def test_make_up_and_make_test_do_everything_on_a_machine_that_has_nothing(machine: Machine) -> None:
-    up = machine.run("make up", 600)
+def test_the_two_commands_of_the_readme_do_everything_on_a_machine_that_has_nothing(machine: Machine) -> None:
+    start, test = (line.split("#")[0].strip() for line in readme_commands()[0].splitlines())
+    up = machine.run(start, 600)
     assert up.index("going to install Docker") < up.index("answers")
     assert "ready at http://localhost:8080/" in up
     ask = "import urllib.request as u; print(u.urlopen('http://localhost:8080/').status)"
@@ -51,7 +53,7 @@ def test_make_up_and_make_test_do_everything_on_a_machine_that_has_nothing(machi
 
     # This test is the one that cannot be run there again.
     chosen = "--deselect tests/container/test_fresh.py" if ALL else f"-k '{' or '.join(_ONE_OF_EACH)}'"
-    tests = machine.run("make test", _MINUTES * 60, PYTEST_ADDOPTS=chosen)
+    tests = machine.run(test, _MINUTES * 60, PYTEST_ADDOPTS=chosen)
     print(up, tests)
     assert tests.index("going to install") < tests.index("test session starts")
     closing = re.findall(r"^=+ (.* in [\d.]+s.*) =+$", tests, re.MULTILINE)

@@ -10,19 +10,13 @@ import subprocess
 import httpx
 import pytest
 
-from tests.container.support import Stack, docker, inspect
+from tests.container.support import Stack, docker, inspect, readme_commands
 from tests.support import ROOT, free_port, wait_for
-
-
-def _readme_commands() -> tuple[str, str]:
-    """Return the README's blocks of commands: how to start, and what to ask a running stack."""
-    start, ask = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return start, ask
 
 
 def test_one_command_ends_with_two_healthy_containers_and_an_answered_request(stack: Stack) -> None:
     shutil.copy(stack.folder / ".env.example", stack.folder / ".env")
-    start, commands = _readme_commands()
+    _, start, commands = readme_commands()
     stack.shell(start)
     for line in commands.splitlines():
         assert stack.shell(line).strip(), line
