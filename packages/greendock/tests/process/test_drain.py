@@ -76,7 +76,7 @@ def test_a_client_that_comes_after_the_stop_is_refused_while_requests_are_still_
     serve: Serve, worker_class: str
 ) -> None:
     # The graceful timeout is long: clients are refused before it has passed, not because of it.
-    server = serve(WAITS, GUNICORN_WORKER_CLASS=worker_class, WEB_CONCURRENCY="2", GUNICORN_GRACEFUL_TIMEOUT="60")
+    server = serve(WAITS, GUNICORN_WORKER_CLASS=worker_class, WEB_CONCURRENCY="2", GUNICORN_GRACEFUL_TIMEOUT="36")
     post = Post(server.port)
     wait_for((server.folder / "arrived").exists, "a request is being handled")
     server.signal(signal.SIGTERM)

@@ -176,6 +176,35 @@ def test_a_health_path_is_asked_for_through_gunicorn(serve: Serve) -> None:
     assert server.health()["reason"] == "failing: GET /livez answered 503"
 
 
+@pytest.mark.parametrize("name", ["GREENDOCK_HEALTH_HOST", "NGINX_SERVER_NAMES"])
+def test_the_health_path_is_asked_for_under_a_name_the_application_answers(serve: Serve, name: str) -> None:
+    answers = HELLO.replace('"200 OK"', '"200 OK" if environ["HTTP_HOST"] == "shop.example" else "400 Bad Request"')
+    server = serve(answers, GREENDOCK_HEALTH_PATH="/livez", **{name: "shop.example"})
+    assert server.health()["reason"] == "ready: 2/2 workers"
+
+
+def test_a_health_path_answered_400_names_the_variable_that_sets_the_host(serve: Serve) -> None:
+    server = serve(HELLO.replace("200 OK", "400 Bad Request"), wait=False, GREENDOCK_HEALTH_PATH="/livez")
+    wait_for(lambda: "GREENDOCK_HEALTH_HOST" in server.health()["reason"], "the hint")
+
+
+@pytest.mark.parametrize("worker_class", ["lean", "gthread", "sync"])
+def test_an_asgi_application_under_a_wsgi_worker_is_named_before_anything_is_ready(
+    serve: Serve, worker_class: str
+) -> None:
+    server = serve("async def app(scope, receive, send): ...", wait=False, GUNICORN_WORKER_CLASS=worker_class)
+    assert server.wait_exit() == 3
+    assert "APP_MODULE=wsgi:app is an ASGI application" in server.log
+    assert "accepted: GUNICORN_WORKER_CLASS=asgi" in server.log
+
+
+def test_a_wsgi_application_under_the_asgi_worker_is_named_before_anything_is_ready(serve: Serve) -> None:
+    server = serve(wait=False, GUNICORN_WORKER_CLASS="asgi")
+    assert server.wait_exit() == 3
+    assert "APP_MODULE=wsgi:app is a WSGI application" in server.log
+    assert "accepted: GUNICORN_WORKER_CLASS=lean" in server.log
+
+
 def test_a_reload_keeps_the_server_ready_and_counts_the_new_workers(serve: Serve) -> None:
     server = serve()
     before = set(server.workers())
@@ -283,6 +312,7 @@ def test_a_pid_used_again_by_another_process_is_not_the_master(serve: Serve) -> 
     server = serve()
     text = server.ready_file.read_text()
     server.ready_file.write_text(re.sub(r"(?<=started=)\d+", "1", text))
+    server.ready_file.with_name("ready.process").unlink()  # else: left behind by an earlier run, a server starts
     assert server.health()["reason"] == f"dead: master {server.pid} is gone"
 
 

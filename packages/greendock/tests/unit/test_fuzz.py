@@ -24,7 +24,26 @@ NAMES = sorted(set(variables.ALL) | set(settings.known()))
 ODD = st.one_of(
     st.text(max_size=30),
     st.sampled_from(
-        ["0", "-1", "1e9", "true", "off", "١", "9" * 400, "[" * 5000, "{}", "[]", "null", "a,b", "*", "../..", "/", ":"]
+        [
+            "0",
+            "-1",
+            "1e9",
+            "true",
+            "off",
+            "١",
+            "9" * 400,
+            "[" * 5000,
+            "{}",
+            "[]",
+            "null",
+            '["a',
+            "[1]",
+            "a,b",
+            "*",
+            "../..",
+            "/",
+            ":",
+        ]
     ),
     st.integers().map(str),
     st.floats().map(str),
@@ -44,8 +63,13 @@ def _build(environment: dict[str, str]) -> tuple[Built | None, ConfigurationErro
         return None, error
 
 
+# A short run is the same every time; a long one (FUZZ_EXAMPLES, CI's long job) looks where nobody has looked.
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
+FUZZ = profile(max_examples=EXAMPLES or 400, derandomize=not EXAMPLES, deadline=None, print_blob=True)
+
+
 @given(st.dictionaries(NAME, ODD.filter(lambda text: "\0" not in text), max_size=8))
-@profile(max_examples=400, deadline=None)
+@FUZZ
 def test_any_environment_is_taken_or_refused_in_one_report(environment: dict[str, str]) -> None:
     built, refused = _build(environment)
     if built is None:
@@ -59,7 +83,7 @@ def test_any_environment_is_taken_or_refused_in_one_report(environment: dict[str
 
 
 @given(st.binary(max_size=60) | st.text("A=${}:-'\"\\# \n\tBx$1", max_size=40).map(str.encode))
-@profile(max_examples=400, deadline=None)
+@FUZZ
 def test_any_dotenv_file_is_read_or_refused(content: bytes) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder, ".env")

@@ -15,7 +15,7 @@ from gunicorn.arbiter import Arbiter
 
 from greendock.runtime import healthcheck
 from greendock.runtime.lifecycle import SEAMS
-from tests.support import HEALTHCHECK, wait_for
+from tests.support import DEADLINE, HEALTHCHECK, clean_environment, wait_for
 
 
 def test_gunicorn_still_has_every_seam_the_lifecycle_uses() -> None:
@@ -35,7 +35,7 @@ def test_the_healthcheck_imports_nothing_but_the_standard_library() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
-    assert imported <= {"json", "os", "socket", "sys", "time"}
+    assert imported <= {"json", "os", "socket", "subprocess", "sys", "time"}
 
 
 @pytest.fixture
@@ -59,9 +59,13 @@ def stuck(tmp_path: Path) -> tuple[subprocess.Popen[bytes], Path]:
     return process, tmp_path / "ready"
 
 
+def check(path: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", "-S", str(HEALTHCHECK), *flags, str(path)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
 def heal(path: Path) -> str:
-    command = [sys.executable, "-I", "-S", str(HEALTHCHECK), "--heal", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return check(path, "--heal", GREENDOCK_RESTART_AFTER="1").stdout
 
 
 def test_a_server_not_ready_for_too_long_gets_term_and_then_kill(stuck: tuple[subprocess.Popen[bytes], Path]) -> None:
@@ -96,3 +100,95 @@ def test_a_zombie_is_not_alive() -> None:
     started = wait_for(lambda: healthcheck.start_time(child) == 0, "a zombie")
     assert started
     os.waitpid(child, 0)
+
+
+def run_through_the_entrypoint(path: Path, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "greendock", "run", *command],
+        env=clean_environment(GREENDOCK_READINESS_FILE=str(path), **environment),
+    )
+    name = next(word for word in command if not word.startswith("--")).encode()
+
+    def runs() -> bool:
+        words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+        return any(word.endswith(name) for word in words[:2])
+
+    wait_for(runs, "the command runs")
+    return process
+
+
+def test_a_command_that_is_no_server_is_left_alone_and_healthy_while_it_lives(tmp_path: Path) -> None:
+    path = tmp_path / "ready"
+    process = run_through_the_entrypoint(path, "sleep", "60")
+    try:
+        for restart_after in ("1", "0"):
+            done = check(path, "--heal", GREENDOCK_RESTART_AFTER=restart_after)
+            assert done.stdout == "not a server: sleep runs, healthy while it lives\n"
+            assert done.returncode == 0
+        assert not path.with_name("ready.unready").exists(), "nothing counts the time until it would be ended"
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_gunicorn_that_hangs_before_it_listens_is_ended(tmp_path: Path) -> None:
+    # No workers, no readiness file: the application is imported before Gunicorn calls its first hook.
+    path = tmp_path / "ready"
+    (tmp_path / "hangs.py").write_text("import time\ntime.sleep(60)\n")
+    arguments = ("--preload", "--pythonpath", str(tmp_path), "--bind", "127.0.0.1:0", "hangs:app")
+    process = run_through_the_entrypoint(path, "gunicorn", *arguments)
+    try:
+        assert check(path, "--heal", GREENDOCK_RESTART_AFTER="1").stdout == f"starting: no readiness file at {path}\n"
+        wait_for(lambda: process.poll() is not None or "SIGTERM" in heal(path), "SIGTERM")
+        assert process.wait(DEADLINE) == -signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_program_said_to_be_a_server_is_not_ready_before_it_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "ready"
+    process = run_through_the_entrypoint(path, "--server", "sleep", "60")
+    try:
+        assert check(path).stdout == f"starting: no readiness file at {path}\n"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_second_command_in_a_servers_container_does_not_hide_the_server(tmp_path: Path) -> None:
+    path = tmp_path / "ready"
+    server = run_through_the_entrypoint(path, "--server", "sleep", "60")
+    second = run_through_the_entrypoint(path, "sleep", "60")
+    try:
+        assert check(path).stdout.startswith("starting: ")
+    finally:
+        for process in (server, second):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize(("command", "status", "said"), [("echo fine", 0, "fine"), ("echo stuck; exit 3", 1, "stuck")])
+def test_another_process_is_judged_by_its_own_command(tmp_path: Path, command: str, status: int, said: str) -> None:
+    path = tmp_path / "ready"
+    process = run_through_the_entrypoint(path, "sleep", "60")
+    try:
+        done = check(path, "--heal", GREENDOCK_HEALTH_COMMAND=command)
+        assert done.returncode == status
+        assert done.stdout.endswith(f"{said}\n")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_dead_masters_pid_is_never_sent_a_signal(stuck: tuple[subprocess.Popen[bytes], Path]) -> None:
+    process, path = stuck
+    try:
+        path.write_text(path.read_text().replace("started=", "started=9"))  # the pid is another process's by now
+        for _ in range(3):
+            assert heal(path) == f"dead: master {process.pid} is gone\n"
+            os.utime(path.with_name("ready.unready"), (0, 0))
+        assert process.poll() is None
+    finally:
+        process.kill()

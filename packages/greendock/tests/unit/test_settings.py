@@ -163,7 +163,8 @@ def test_a_convention_and_its_setting_that_disagree_are_a_problem() -> None:
     [
         ({"GUNICORN_KEEPALIVE": "20"}, "NGINX_UPSTREAM_KEEPALIVE_TIMEOUT=30"),
         ({"NGINX_UPSTREAM_KEEPALIVE_TIMEOUT": "80"}, "NGINX_UPSTREAM_KEEPALIVE_TIMEOUT=80"),
-        ({"GREENDOCK_DRAIN_SECONDS": "50"}, "GREENDOCK_STOP_GRACE_SECONDS=75"),
+        ({"GREENDOCK_DRAIN_SECONDS": "20"}, "GREENDOCK_STOP_GRACE_SECONDS=75"),
+        ({"GUNICORN_GRACEFUL_TIMEOUT": "40"}, "2 × graceful_timeout"),
         ({"GUNICORN_THREADS": "4", "GUNICORN_WORKER_CLASS": "sync"}, "worker_class=sync"),
         ({"GUNICORN_THREADS": "4", "GUNICORN_WORKER_CLASS": "asgi"}, "worker_class=asgi"),
         ({"GUNICORN_RELOAD": "1", "GUNICORN_PRELOAD_APP": "1"}, "cannot be combined with reload"),
@@ -219,6 +220,7 @@ def test_the_templates_threads_do_not_contradict_a_worker_class_without_threads(
         ({"GUNICORN_POST_FORK": f"{__name__}:takes1"}, "(server, worker)"),
         ({"GUNICORN_POST_FORK": f"{__name__}:CALLS"}, "not callable"),
         ({"GUNICORN_RAW_PASTE_GLOBAL_CONF": "[1, 2]"}, "JSON array of strings"),
+        ({"GUNICORN_FORWARDED_ALLOW_IPS": '["a'}, "JSON array of strings"),
     ],
 )
 def test_a_wrong_value_says_what_would_be_right(environment: dict[str, str], said: str) -> None:

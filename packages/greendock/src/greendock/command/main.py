@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from greendock import __version__
+from greendock.runtime import process
 from greendock.server import preimport
 
 
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "run",
         "Run a command (default: gunicorn) in an environment that Gunicorn can be imported in.",
         rest="the command",
-    )
+    ).add_argument("--server", action="store_true", help="the command is a server: not ready until it says so")
     add(
         "config",
         "Show every setting, its value and where it came from.",
@@ -84,6 +85,7 @@ def _run(options: argparse.Namespace) -> int:
     if not preimport.prepare(os.environ):
         _check(options)
     # Console scripts of this very environment first, so that nothing needs to be activated.
+    process.announce(command, server=options.server)
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     try:
         os.execvp(command[0], command)
@@ -93,20 +95,20 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> int:
-    process = preimport.hide(os.environ)
+    environment = preimport.hide(os.environ)
     from greendock.command import show
     from greendock.server.build import build_or_exit
 
     rest = [argument for argument in options.rest if argument != "--"]
-    print(show.effective(build_or_exit(_dotenv(), process), rest, options.format))
+    print(show.effective(build_or_exit(_dotenv(), environment), rest, options.format))
     return 0
 
 
 def _check(_options: argparse.Namespace) -> int:
-    process = preimport.hide(os.environ)
+    environment = preimport.hide(os.environ)
     from greendock.server.build import build_or_exit
 
-    build_or_exit(_dotenv(), process)
+    build_or_exit(_dotenv(), environment)
     print("greendock: the configuration is right")
     return 0
 
@@ -120,10 +122,10 @@ def _env(options: argparse.Namespace) -> int:
 
 
 def _plugins(options: argparse.Namespace) -> int:
-    process = preimport.hide(os.environ)
+    environment = preimport.hide(os.environ)
     from greendock.command import show
 
-    print(show.plugin_list(process, _dotenv(), options.format))
+    print(show.plugin_list(environment, _dotenv(), options.format))
     return 0
 
 

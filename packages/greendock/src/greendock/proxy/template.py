@@ -2,7 +2,8 @@
 
 Three constructs, all of them visible in the files:
 
-- ``#when name`` or ``#when !name`` as the first line: the file counts only under that condition;
+- ``#if name`` or ``#if !name``, then ``#end``, each on a line of its own: what is between counts only under that
+  condition;
 - ``include folder/*.conf;`` with a relative path: those templates, in order of name, in place of the line;
 - ``${NGINX_NAME}``: a value. Nginx's own variables are lower-case, so the two never meet.
 """
@@ -13,7 +14,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-_WHEN = re.compile(r"#when (!?)([a-z_0-9]+)")
+_IF = re.compile(r"#if (!?)([a-z_0-9]+)")
 _INCLUDE = re.compile(r"^([ \t]*)include ([a-z][A-Za-z0-9_./*-]*);[ \t]*$", re.MULTILINE)
 _VALUE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _TOO_DEEP = 8
@@ -31,15 +32,7 @@ def render(root: Path, name: str, values: Mapping[str, str], conditions: Mapping
     """
     if depth > _TOO_DEEP:
         raise TemplateError(f"{name}: includes are nested more than {_TOO_DEEP} deep")
-    text = (root / name).read_text(encoding="utf-8")
-    first, _, rest = text.partition("\n")
-    when = _WHEN.fullmatch(first)
-    if when:
-        if when[2] not in conditions:
-            raise TemplateError(f"{name}: no such condition: {when[2]}")
-        if conditions[when[2]] == bool(when[1]):
-            return ""
-        text = rest
+    text = _chosen(name, (root / name).read_text(encoding="utf-8"), conditions)
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in values:
@@ -62,6 +55,26 @@ def render(root: Path, name: str, values: Mapping[str, str], conditions: Mapping
         out += [_VALUE.sub(value, text[position : include.start()]), piece(include)]
         position = include.end()
     return "".join([*out, _VALUE.sub(value, text[position:])])
+
+
+def _chosen(name: str, text: str, conditions: Mapping[str, bool]) -> str:
+    """Return the lines whose conditions all hold, without the conditions themselves."""
+    kept, holds = [], [True]
+    for line in text.splitlines(keepends=True):
+        condition = _IF.fullmatch(line.strip())
+        if condition:
+            if condition[2] not in conditions:
+                raise TemplateError(f"{name}: no such condition: {condition[2]}")
+            holds.append(holds[-1] and conditions[condition[2]] != bool(condition[1]))
+        elif line.strip() == "#end":
+            holds.pop()
+            if not holds:
+                raise TemplateError(f"{name}: #end without #if")
+        elif holds[-1]:
+            kept.append(line)
+    if len(holds) > 1:
+        raise TemplateError(f"{name}: #if without #end")
+    return "".join(kept)
 
 
 def _indented(text: str, indent: str) -> str:

@@ -26,6 +26,7 @@ class Readiness:
     path: Path
     minimum: int = 1
     health_path: str = ""
+    health_host: str = "localhost"
     restart_after: int = 120
     stop_grace: int = 75
 
@@ -134,6 +135,7 @@ class Readiness:
             "minimum": self.minimum,
             "since": since,
             "health_path": self.health_path,
+            "health_host": self.health_host,
             "address": _address(server),
             "restart_after": self.restart_after,
             "stop_grace": self.stop_grace,

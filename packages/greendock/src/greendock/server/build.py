@@ -100,7 +100,9 @@ def build(
     # The proxy's own container reports a wrong text of its variable; here only the number matters.
     proxy_keepalive = variables.ALL["NGINX_UPSTREAM_KEEPALIVE_TIMEOUT"].read(values, [])
     together = checks.together(options, proxy_keepalive)
-    own = own_hooks.own_hooks(options, together, result["workers"])
+    server_names = variables.ALL["NGINX_SERVER_NAMES"].read(values, [])
+    readiness = own_hooks.readiness_of(options, server_names)
+    own = own_hooks.own_hooks(options, together, result["workers"], readiness)
     wired = own_hooks.wire(own, enabled, result, given, options, problems)
 
     # 6. What is fine one by one and wrong together.

@@ -69,8 +69,9 @@ def contradictions(
     if value("keepalive") <= together.proxy_keepalive and str(value("worker_class")) != "sync":
         reason = f"accepted: more than NGINX_UPSTREAM_KEEPALIVE_TIMEOUT={together.proxy_keepalive:g}"
         yield problem("keepalive", f"{reason}, or Nginx reuses connections that Gunicorn is closing")
-    if together.drain + value("graceful_timeout") >= together.stop_grace:
-        reason = f"GREENDOCK_DRAIN_SECONDS={together.drain:g} + graceful_timeout must be less than"
+    # Twice: a stop that arrives during a reload waits for the old workers, then for the new ones.
+    if together.drain + 2 * value("graceful_timeout") >= together.stop_grace:
+        reason = f"GREENDOCK_DRAIN_SECONDS={together.drain:g} + 2 × graceful_timeout must be less than"
         yield problem("graceful_timeout", f"{reason} GREENDOCK_STOP_GRACE_SECONDS={together.stop_grace:g}")
     if value("threads") > 1 and _ignores_threads(settings):
         worker_class = value("worker_class")

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gunicorn.arbiter import Arbiter
+
 from greendock.env.problems import Problem, report
 from greendock.hooks import chain
 from greendock.hooks.chain import Hook
 from greendock.hooks.events import EVENTS, SSL_CONTEXT
 from greendock.hooks.plugins import Enabled
 from greendock.host import scheduling
+from greendock.proxy.types import ANY, LOCAL
 from greendock.runtime.lifecycle import Lifecycle
 from greendock.runtime.readiness import Readiness
-from greendock.server import checks
+from greendock.server import checks, protocol
 from greendock.server.checks import Together
 from greendock.server.settings import Setting
 
@@ -29,20 +32,21 @@ class OwnHooks:
     last: Mapping[str, list[Hook]]
 
 
-def readiness_of(options: Mapping[str, Any]) -> Readiness:
-    """Return the readiness file that Greendock's options describe."""
+def readiness_of(options: Mapping[str, Any], server_names: list[str]) -> Readiness:
+    """Return the readiness file that Greendock's options describe; ``server_names`` are those Nginx answers."""
+    names = (name.removeprefix(".") for name in server_names if name not in (LOCAL, ANY) and "*" not in name)
     return Readiness(
         Path(options["GREENDOCK_READINESS_FILE"]),
         minimum=options["GREENDOCK_MIN_READY_WORKERS"],
         health_path=options["GREENDOCK_HEALTH_PATH"] or "",
+        health_host=options["GREENDOCK_HEALTH_HOST"] or next(names, "localhost"),
         restart_after=options["GREENDOCK_RESTART_AFTER"],
         stop_grace=options["GREENDOCK_STOP_GRACE_SECONDS"],
     )
 
 
-def own_hooks(options: Mapping[str, Any], together: Together, workers: Setting) -> OwnHooks:
+def own_hooks(options: Mapping[str, Any], together: Together, workers: Setting, readiness: Readiness) -> OwnHooks:
     """Return what Greendock itself does at each event."""
-    readiness = readiness_of(options)
     lifecycle = Lifecycle(readiness, options["GREENDOCK_DRAIN_SECONDS"], options["GREENDOCK_BOOT_TIMEOUT"])
 
     def check_command_line(server: Any) -> None:
@@ -58,6 +62,13 @@ def own_hooks(options: Mapping[str, Any], together: Together, workers: Setting) 
     def name_health_path(server: Any) -> None:
         server.log.health_path = options["GREENDOCK_HEALTH_PATH"] or ""  # a logger may leave health checks out
 
+    def check_application(worker: Any) -> None:
+        complaint = protocol.complaint(worker.app.wsgi(), type(worker))
+        if complaint:
+            module = getattr(worker.app, "app_uri", None)
+            worker.log.error("%s %s", f"APP_MODULE={module}" if module else "The application", complaint)
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
     def schedule(_server: Any, _worker: Any) -> None:
         scheduling.choose(options["GREENDOCK_SCHEDULER"])
 
@@ -68,6 +79,7 @@ def own_hooks(options: Mapping[str, Any], together: Together, workers: Setting) 
             "on_reload": _own(lifecycle.install, readiness.refresh, explain_workers, name_health_path),
             "nworkers_changed": _own(readiness.resize),
             "post_fork": _own(lifecycle.start_boot_deadline, schedule),
+            "post_worker_init": _own(check_application),
             "worker_exit": _own(lifecycle.slow_down),
             "child_exit": _own(readiness.forget),
             "on_exit": _own(readiness.remove),

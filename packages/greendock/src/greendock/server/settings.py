@@ -223,7 +223,9 @@ def _read_conventions(values: Mapping[str, Value], settings: dict[str, Setting],
 
 def _expand_networks(values: Mapping[str, Value], settings: dict[str, Setting], problems: list[Problem]) -> None:
     """Replace the word ``network`` in ``forwarded_allow_ips`` with the networks we are attached to."""
-    given = settings["forwarded_allow_ips"]
+    given = settings.get("forwarded_allow_ips")
+    if given is None:
+        return  # its text was refused
     text = networks.expand(given.value)
     try:
         validate("forwarded_allow_ips", text)

@@ -119,6 +119,21 @@ GREENDOCK = (
         READINESS,
     ),
     Variable(
+        "GREENDOCK_HEALTH_HOST",
+        types.Type("a host name, such as example.com, with or without a port", types.matching(r"[A-Za-z0-9._:\[\]-]+")),
+        "",
+        "The Host header of that request. Unset: the first plain name of `NGINX_SERVER_NAMES`, else localhost.",
+        READINESS,
+    ),
+    Variable(
+        "GREENDOCK_HEALTH_COMMAND",
+        types.TEXT,
+        "",
+        "For a container of this image that runs something else than a server: a shell command whose exit status 0 "
+        "means healthy. Unset: healthy while it lives.",
+        READINESS,
+    ),
+    Variable(
         "GREENDOCK_RESTART_AFTER",
         types.integer(0, 86_400),
         "120",

@@ -55,6 +55,8 @@ def test_hostile_requests_leave_json_of_valid_utf_8(launch: Callable[..., Proxy]
     entries = [json.loads(line.decode("utf-8")) for line in proxy.access_log.read_bytes().splitlines()]
     agents = {entry["user_agent.original"] for entry in entries}
     assert agents >= {'"\\\x01\x1b[31m', "(not UTF-8)", "café 🍵"}
+    uris = {entry["url.original"] for entry in entries}
+    assert "/café" in uris, "UTF-8 stays where all of the entry is UTF-8"
     assert {type(entry["http.response.status_code"]) for entry in entries} == {int}
 
 

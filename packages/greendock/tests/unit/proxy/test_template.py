@@ -39,23 +39,32 @@ def test_a_value_of_several_lines_is_indented(tmp_path: Path) -> None:
     assert render(files(tmp_path, a_conf="  ${A}\n"), "a.conf", {"A": "x;\ny;"}, {}) == "  x;\n  y;\n"
 
 
-@pytest.mark.parametrize(("when", "counts"), [("tls", True), ("!tls", False), ("h3", False), ("!h3", True)])
-def test_a_file_counts_only_under_its_condition(tmp_path: Path, when: str, counts: bool) -> None:
-    root = files(tmp_path, a_conf=f"#when {when}\nx;\n")
-    assert (render(root, "a.conf", {}, {"tls": True, "h3": False}) == "x;\n") is counts
+@pytest.mark.parametrize(("condition", "counts"), [("tls", True), ("!tls", False), ("h3", False), ("!h3", True)])
+def test_lines_count_only_under_their_condition(tmp_path: Path, condition: str, counts: bool) -> None:
+    root = files(tmp_path, a_conf=f"a;\n  #if {condition}\n  x;\n  #end\nz;\n")
+    kept = "a;\n  x;\nz;\n" if counts else "a;\nz;\n"
+    assert render(root, "a.conf", {}, {"tls": True, "h3": False}) == kept
+
+
+@pytest.mark.parametrize(("tls", "h3", "kept"), [(True, True, "1;2;"), (True, False, "1;"), (False, True, "")])
+def test_conditions_nest(tmp_path: Path, tls: bool, h3: bool, kept: str) -> None:
+    root = files(tmp_path, a_conf="#if tls\n1;\n#if h3\n2;\n#end\n#end\n")
+    assert render(root, "a.conf", {}, {"tls": tls, "h3": h3}).replace("\n", "") == kept
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("#when missing\n", "no such condition: missing"),
+        ("#if missing\n#end\n", "no such condition: missing"),
+        ("#if tls\n", "#if without #end"),
+        ("#end\n", "#end without #if"),
         ("include missing/*.conf;\n", r"nothing to include: missing/\*\.conf"),
         ("include a.conf;\n", "nested more than"),
     ],
 )
 def test_a_broken_template_is_named(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(TemplateError, match=reason):
-        render(files(tmp_path, a_conf=text), "a.conf", {}, {})
+        render(files(tmp_path, a_conf=text), "a.conf", {}, {"tls": True})
 
 
 def test_an_absolute_include_is_left_to_nginx(tmp_path: Path) -> None:
