@@ -45,7 +45,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 def test_the_two_commands_of_the_readme_do_everything_on_a_machine_that_has_nothing(machine: Machine) -> None:
     start, test = (line.split("#")[0].strip() for line in readme_commands()[0].splitlines())
-    up = machine.run(start, 600)
+    up = machine.run(f"time {start}", 600)
     assert up.index("going to install Docker") < up.index("answers")
     assert "ready at http://localhost:8080/" in up
     ask = "import urllib.request as u; print(u.urlopen('http://localhost:8080/').status)"
@@ -53,7 +53,7 @@ def test_the_two_commands_of_the_readme_do_everything_on_a_machine_that_has_noth
 
     # This test is the one that cannot be run there again.
     chosen = "--deselect tests/container/test_fresh.py" if ALL else f"-k '{' or '.join(_ONE_OF_EACH)}'"
-    tests = machine.run(test, _MINUTES * 60, PYTEST_ADDOPTS=chosen)
+    tests = machine.run(f"time {test}", _MINUTES * 60, PYTEST_ADDOPTS=chosen)
     print(up, tests)
     assert tests.index("going to install") < tests.index("test session starts")
     closing = re.findall(r"^=+ (.* in [\d.]+s.*) =+$", tests, re.MULTILINE)
