@@ -29,7 +29,7 @@ _ONE_OF_EACH = (
     "test_a_worker_never_has_more_connections_than_threads",  # redis-server
     "test_one_command_ends_with_two_healthy_containers_and_an_answered_request",  # curl
     "test_peers_are_measured_in_containers_of_which_none_is_left",
-    "test_the_landing_page_is_served",
+    "test_the_front_page_is_served",
 )
 
 

@@ -80,7 +80,7 @@ def test_an_application_of_another_framework_takes_the_samples_place(stack: Stac
     shutil.rmtree(stack.folder / "app")
     shutil.copytree(stack.folder / "examples" / "fastapi" / "app", stack.folder / "app")
     project = stack.folder / "pyproject.toml"
-    project.write_text(project.read_text().replace('app = ["flask>=3.1"]', 'app = ["fastapi>=0.116"]'))
+    project.write_text(project.read_text().replace('"flask>=3.1"', '"fastapi>=0.116"'))
     subprocess.run([ROOT / "scripts" / "uv", "lock", "--quiet"], cwd=stack.folder, env=stack.environment, check=True)
     (stack.folder / ".env").write_text("GUNICORN_WORKER_CLASS=asgi\n")
     stack.up()
