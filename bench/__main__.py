@@ -2,7 +2,7 @@
 
 Loads 127.0.0.1 only. A default run takes about 15 minutes and writes bench/results/run-<date>.json,
 docs/performance.md, docs/measurements.md and the plot; a run narrowed by an option writes them under .cache/bench/.
-With --containers it takes the images' Python and Nginx, and writes run-containers-<date>.json and one block of the page.
+With --containers it takes the images' Python and Nginx, and writes run-containers-<date>.json, one block of the page.
 """
 
 from __future__ import annotations

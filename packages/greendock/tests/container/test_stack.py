@@ -98,6 +98,18 @@ def test_https_is_one_variable_and_a_published_port(stack: Stack) -> None:
     assert answer.json()["scheme"] == "https"
 
 
+def test_a_value_that_compose_would_change_is_refused_before_anything_starts(stack: Stack) -> None:
+    (stack.folder / ".env").write_text("DB_PASSWORD=s3$cret\nWEB_CONCURRENCY=1\n")
+    refused = stack.run("scripts/up")
+    assert refused.returncode != 0
+    assert "DB_PASSWORD=(hidden) (from .env line 1): accepted: ${NAME}" in refused.stderr
+    assert not stack.containers("app")
+    (stack.folder / ".env").write_text("DB_PASSWORD='s3$cret'\nWEB_CONCURRENCY=1\n")
+    started = stack.run("scripts/up")
+    assert started.returncode == 0, started.stderr
+    assert "DB_PASSWORD=s3$cret\n" in docker("exec", stack.container("app"), "env").stdout
+
+
 def test_settings_in_dotenv_reach_their_container_and_secrets_do_not_reach_the_proxy(stack: Stack) -> None:
     (stack.folder / ".env").write_text(
         'NGINX_CLIENT_MAX_BODY_SIZE=3m\nGUNICORN_TIMEOUT=41\nDATABASE_PASSWORD="hunter2"\nWEB_CONCURRENCY=1\n'

@@ -61,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
         rest="Gunicorn's own arguments",
         formats=("table", "json"),
     )
-    add("check", "Check the configuration and exit: 0 when it is right, 2 when it is not.")
+    add("check", "Check the configuration and exit: 0 when it is right, 2 when it is not.").add_argument(
+        "--dotenv", action="store_true", help="check only that the .env on standard input means the same to Compose"
+    )
     add("env", "Show the reference of all variables.", formats=("table", "markdown", "dotenv", "proxy"))
     add(
         "plugins",
@@ -83,7 +85,7 @@ def _dotenv() -> Path:
 def _run(options: argparse.Namespace) -> int:
     command = options.rest or ["gunicorn"]
     if not preimport.prepare(os.environ):
-        _check(options)
+        _check_all()
     # Console scripts of this very environment first, so that nothing needs to be activated.
     process.announce(command, server=options.server)
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -104,13 +106,30 @@ def _config(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check(_options: argparse.Namespace) -> int:
+def _check(options: argparse.Namespace) -> int:
+    if options.dotenv:
+        return _check_dotenv()
+    return _check_all()
+
+
+def _check_all() -> int:
     environment = preimport.hide(os.environ)
     from greendock.server.build import build_or_exit
 
     build_or_exit(_dotenv(), environment)
     print("greendock: the configuration is right")
     return 0
+
+
+def _check_dotenv() -> int:
+    from greendock.env import dotenv
+    from greendock.env.problems import Problem, report
+
+    problems: list[Problem] = []
+    dotenv.parse(sys.stdin.buffer.read(), ".env", os.environ, problems)
+    if problems:
+        print(report(problems), file=sys.stderr)
+    return 2 if problems else 0
 
 
 def _env(options: argparse.Namespace) -> int:
