@@ -1,8 +1,8 @@
 """This stack beside what users would pick instead: `make bench`, or `python -m bench`.
 
-Loads 127.0.0.1 only. A default run takes about 15 minutes and writes bench/results/run-<date>.json,
-docs/performance.md, docs/measurements.md and the plot; a run narrowed by an option writes them under .cache/bench/.
-With --containers it takes the images' Python and Nginx, and writes run-containers-<date>.json, one block of the page.
+Loads 127.0.0.1 only. A default run takes about 15 minutes and writes bench/results/run-<date>.json, the two pages in
+docs/ and the plot; a run narrowed by an option writes them under .cache/bench/. With --containers it takes the images'
+Python and Nginx, and writes run-containers-<date>.json and one block of a page.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> int:
         document.write(results.read(path), document.PAGES, _more())
         return 0
     found, wanted = _chosen(peers.every(), options.peers), _cells(options)
-    setup = containers.setup(_say) if options.containers else processes.setup(found)
+    setup = containers.setup(_say) if options.containers else processes.setup()
     repeats = options.repeats or (1 if options.quick else 5)
     needed = run.seconds_needed(found, wanted, repeats, options.seconds)
     _say(f"{len(found)} peers, {len(wanted)} cells, {repeats} repeats: about {needed / 60:.0f} minutes")

@@ -1,6 +1,7 @@
 # Commands for developing Greendock itself. The Makefile at the root includes this file where it exists.
 RUN := $(UV) run --quiet --all-packages --all-extras --all-groups
-PYTEST := $(abspath $(UV)) run --quiet --all-packages --all-extras --all-groups pytest --numprocesses auto
+# One session for each kind of test, with the benchmarks' own beside the machinery's.
+PYTEST := cd packages/greendock && $(abspath $(UV)) run --quiet --all-packages --all-extras --all-groups pytest --numprocesses auto
 SUITE := trixie
 RUFF_CONFIG := --config packages/maintainers/ruff.toml
 
@@ -12,19 +13,17 @@ BEFORE_LINT := lint-machinery
 .PHONY: test-unit test-process test-container test-fresh test-deps lint-machinery engine engine-stop base-images reference bench bench-containers
 
 test-unit: ## the machinery without processes
-	cd packages/greendock && LEAN_FUZZ_SECONDS=$${LEAN_FUZZ_SECONDS:-5} $(PYTEST) tests/unit
-	$(PYTEST) bench/tests --ignore bench/tests/test_in_containers.py
+	export LEAN_FUZZ_SECONDS=$${LEAN_FUZZ_SECONDS:-5} && $(PYTEST) tests/unit ../../bench/tests --ignore ../../bench/tests/test_in_containers.py
 
 test-process: test-deps ## real Gunicorn, real Nginx, a real browser, as processes
 	@scripts/local-nginx >/dev/null
-	cd packages/greendock && $(PYTEST) tests/process tests/browser
+	$(PYTEST) tests/process tests/browser
 
 test-container: test-deps engine base-images ## the real stack in containers
-	cd packages/greendock && GREENDOCK_REQUIRE_ENGINE=1 $(PYTEST) tests/container
-	$(PYTEST) bench/tests/test_in_containers.py
+	export GREENDOCK_REQUIRE_ENGINE=1 && $(PYTEST) tests/container ../../bench/tests/test_in_containers.py
 
 test-fresh: test-deps engine base-images ## `make up` and the whole of `make test` on a machine that has nothing (SUITE=trixie)
-	cd packages/greendock && FRESH_TESTS=all FRESH_SUITE=$(SUITE) $(PYTEST) --numprocesses 0 tests/container/test_fresh.py
+	export FRESH_TESTS=all FRESH_SUITE=$(SUITE) && $(PYTEST) --numprocesses 0 tests/container/test_fresh.py
 
 test-deps: ## programs that the tests call (root, Debian)
 	@scripts/test-deps

@@ -166,7 +166,7 @@ def test_a_convention_and_its_setting_that_disagree_are_a_problem() -> None:
         ({"GREENDOCK_DRAIN_SECONDS": "20"}, "GREENDOCK_STOP_GRACE_SECONDS=75"),
         ({"GUNICORN_GRACEFUL_TIMEOUT": "40"}, "2 × graceful_timeout"),
         ({"GUNICORN_THREADS": "4", "GUNICORN_WORKER_CLASS": "sync"}, "worker_class=sync"),
-        ({"GUNICORN_THREADS": "4", "GUNICORN_WORKER_CLASS": "asgi"}, "worker_class=asgi"),
+        ({"GUNICORN_THREADS": "4", "GUNICORN_WORKER_CLASS": "asgi"}, "worker_class=AsgiWorker"),
         ({"GUNICORN_RELOAD": "1", "GUNICORN_PRELOAD_APP": "1"}, "cannot be combined with reload"),
         ({"GUNICORN_WORKERS": "0"}, "at least 1"),
         ({"WEB_CONCURRENCY": "2", "GREENDOCK_MIN_READY_WORKERS": "3"}, "never ready"),

@@ -11,7 +11,9 @@ from greendock.server.settings import DEFAULTS, TEMPLATE, Setting
 
 # Worker classes that run requests on ``threads``; the others have one thread, an event loop or greenlets.
 _ONE_THREAD = frozenset({"sync", "gevent", "gevent_wsgi", "gevent_pywsgi", "eventlet", "tornado", "asgi"})
-_ONE_THREAD_CLASSES = frozenset({"SyncWorker", "ASGIWorker", "GeventWorker", "TornadoWorker"})
+_ONE_THREAD_CLASSES = frozenset(
+    {"SyncWorker", "ASGIWorker", "AsgiWorker", "UvicornWorker", "GeventWorker", "TornadoWorker"}
+)
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ def contradictions(
         reason = f"GREENDOCK_DRAIN_SECONDS={together.drain:g} + 2 × graceful_timeout must be less than"
         yield problem("graceful_timeout", f"{reason} GREENDOCK_STOP_GRACE_SECONDS={together.stop_grace:g}")
     if value("threads") > 1 and _ignores_threads(settings):
-        worker_class = value("worker_class")
-        yield problem("threads", f"has no meaning for worker_class={worker_class}; accepted: 1, or gthread")
+        name = getattr(value("worker_class"), "__name__", value("worker_class"))
+        yield problem("threads", f"has no meaning for worker_class={name}; accepted: 1, or gthread")
     refusals = getattr(value("worker_class"), "refusals", None)  # settings a worker class cannot honour
     for name, accepted in refusals(value) if refusals else ():
         yield problem(name, accepted)

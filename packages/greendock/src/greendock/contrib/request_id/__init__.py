@@ -1,7 +1,8 @@
 """``request-id``: one id for a request, from the proxy's log to the application's.
 
-The worker classes ``request-id`` (on ``lean``) and ``request-id-asgi`` take the id from the ``X-Request-ID`` header,
-which the proxy sets for every request, or make one where it is missing or not well-formed. The application finds it
+The worker classes ``request-id`` (on ``lean``) and ``request-id-asgi`` (on ``asgi``) take the id from the
+``X-Request-ID`` header, which the proxy sets for every request, or make one where it is missing or not well-formed.
+The application finds it
 
 - in ``environ["HTTP_X_REQUEST_ID"]``, or the ``x-request-id`` header of an ASGI scope,
 - by ``greendock.contrib.request_id.current()``,
