@@ -108,7 +108,7 @@ def test_a_worker_out_of_memory_is_replaced_and_the_container_lives(run: Run, tm
 
 def test_a_full_tmpfs_does_not_hide_that_the_server_drains(run: Run) -> None:
     size = "/run/greendock:uid=10001,gid=10001,mode=0700,size=64k"
-    container = run("--tmpfs", size, "--env", "GREENDOCK_DRAIN_SECONDS=20")
+    container = run("--tmpfs", size, "--env", "GREENDOCK_DRAIN_SECONDS=20", "--env", "GUNICORN_GRACEFUL_TIMEOUT=10")
     wait_ready(container)
     docker("exec", container, "sh", "-c", "cat /dev/zero > /run/greendock/filler", check=False)
     assert health(container)["ready"]

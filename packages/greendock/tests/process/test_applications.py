@@ -7,7 +7,10 @@ import signal
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.support import ROOT, Server, wait_for
 
@@ -21,12 +24,38 @@ from tests.support import ROOT, Server, wait_for
 )
 def test_the_example_is_served(tmp_path: Path, example: str, environment: dict[str, str]) -> None:
     shutil.copytree(ROOT / "examples" / example / "app", tmp_path / "app")
-    server = Server(tmp_path, **environment)
+    server = Server(tmp_path, DATABASE=str(tmp_path / "notes.db"), **environment)
     try:
         server.start().wait_ready("2/2")
         assert (
             server.get() == (200, f'{{"framework":"{example}"}}') or server.get()[1] == f'{{"framework": "{example}"}}'
         )
+    finally:
+        server.close()
+
+
+def test_the_fastapi_example_stores_sends_events_echoes_and_closes_its_pool(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples" / "fastapi" / "app", tmp_path / "app")
+    server = Server(
+        tmp_path, APP_MODULE="app.main:app", GUNICORN_WORKER_CLASS="asgi", DATABASE=str(tmp_path / "notes.db")
+    )
+    url = f"127.0.0.1:{server.port}"
+    try:
+        server.start().wait_ready("2/2")
+        assert httpx.post(f"http://{url}/notes", json={"text": "first"}).status_code == 201
+        assert httpx.get(f"http://{url}/notes").json() == [{"text": "first"}]
+        with connect(f"ws://{url}/ws") as socket, httpx.stream("GET", f"http://{url}/events", timeout=30) as events:
+            lines = events.iter_lines()
+            assert [next(lines) for _ in range(3)] == ["id: 1", "data: first", ""]
+            socket.send("hello")
+            assert socket.recv(timeout=30) == "hello"
+            server.signal(signal.SIGTERM)
+            assert list(lines) == []
+            with pytest.raises(ConnectionClosed):
+                socket.recv(timeout=30)
+        assert server.wait_exit() == 0
+        assert server.log.count("The pool is closed") == 2
+        assert "Traceback" not in server.log
     finally:
         server.close()
 

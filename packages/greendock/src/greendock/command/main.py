@@ -13,7 +13,10 @@ from pathlib import Path
 
 from greendock import __version__
 from greendock.runtime import process
-from greendock.server import preimport
+from greendock.server import own_file, preimport
+
+# For an application, where GREENDOCK_BOOT_TIMEOUT sets no end.
+_LOAD_SECONDS = 60
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +64,11 @@ def _parser() -> argparse.ArgumentParser:
         rest="Gunicorn's own arguments",
         formats=("table", "json"),
     )
-    add("check", "Check the configuration and exit: 0 when it is right, 2 when it is not.").add_argument(
+    check = add(
+        "check", "Check the configuration, load the application once, and exit: 0 when all is right, 2 when not."
+    )
+    check.add_argument("--no-load", dest="load", action="store_false", help="leave the application alone")
+    check.add_argument(
         "--dotenv", action="store_true", help="check only that the .env on standard input means the same to Compose"
     )
     add("env", "Show the reference of all variables.", formats=("table", "markdown", "dotenv", "proxy"))
@@ -85,8 +92,9 @@ def _dotenv() -> Path:
 def _run(options: argparse.Namespace) -> int:
     command = options.rest or ["gunicorn"]
     if not preimport.prepare(os.environ):
-        _check_all()
+        _refuse()
     # Console scripts of this very environment first, so that nothing needs to be activated.
+    command = own_file.join(command, os.environ)
     process.announce(command, server=options.server)
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     try:
@@ -96,28 +104,51 @@ def _run(options: argparse.Namespace) -> int:
         return 127
 
 
+def _refuse() -> None:
+    """Report what is wrong, and everything else that is wrong with it, before Gunicorn fails while it is imported."""
+    environment = preimport.hide(os.environ)
+    from greendock.server.build import build_or_exit
+
+    build_or_exit(_dotenv(), environment)
+    os.environ.update(environment)
+
+
 def _config(options: argparse.Namespace) -> int:
     environment = preimport.hide(os.environ)
     from greendock.command import show
     from greendock.server.build import build_or_exit
 
     rest = [argument for argument in options.rest if argument != "--"]
-    print(show.effective(build_or_exit(_dotenv(), environment), rest, options.format))
+    print(show.settings(build_or_exit(_dotenv(), environment), rest, options.format))
     return 0
 
 
 def _check(options: argparse.Namespace) -> int:
+    """Check what the start would check, and load the application as a worker would, within the time that one has."""
     if options.dotenv:
         return _check_dotenv()
-    return _check_all()
-
-
-def _check_all() -> int:
     environment = preimport.hide(os.environ)
+    from greendock.env.problems import Problem, report
     from greendock.server.build import build_or_exit
+    from greendock.server.effective import effective
+    from greendock.server.rehearsal import rehearse
 
-    build_or_exit(_dotenv(), environment)
-    print("greendock: the configuration is right")
+    built = build_or_exit(_dotenv(), environment)
+    for notice in built.notices:
+        print(f"greendock: warning: {notice}", file=sys.stderr)
+    if not options.load:
+        print("greendock: the configuration is right; the application was not loaded")
+        return 0
+    config = effective(built).config
+    rehearsal = rehearse(
+        config, {**environment, **os.environ}, built.options["GREENDOCK_BOOT_TIMEOUT"] or _LOAD_SECONDS
+    )
+    if rehearsal.complaint:
+        source = built.settings["wsgi_app"].source
+        problem = Problem("APP_MODULE", config.wsgi_app, source, f"{rehearsal.complaint}; {rehearsal.seconds:.1f} s")
+        print(report([problem]), file=sys.stderr)
+        return 2
+    print(f"greendock: the configuration is right; {config.wsgi_app} was loaded in {rehearsal.seconds:.1f} s")
     return 0
 
 
@@ -143,8 +174,10 @@ def _env(options: argparse.Namespace) -> int:
 def _plugins(options: argparse.Namespace) -> int:
     environment = preimport.hide(os.environ)
     from greendock.command import show
+    from greendock.server.build import build_or_exit
 
-    print(show.plugin_list(environment, _dotenv(), options.format))
+    print(show.plugin_list(environment, _dotenv(), options.format), flush=True)
+    build_or_exit(_dotenv(), environment)  # which of them would run is a question only of a right configuration
     return 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from greendock.env import peers
 from greendock.env.problems import Problem, looks_secret
 from greendock.env.types import Type
 from greendock.env.value import Value
@@ -82,6 +83,9 @@ def unknown_names(values: Mapping[str, Value], known: Iterable[str], prefixes: I
 
 def nearest(name: str, names: list[str]) -> str:
     """Say that there is no such name, and which one was probably meant."""
+    known = peers.ours(name)
+    if known is not None:
+        return f"no such name; did you mean {known}?"
     bare = name.split("_", 1)[-1]  # GUNICORN_PORT means PORT
     close = [bare] if bare in names else difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"no such name; did you mean {close[0]}?" if close else "no such name; `greendock env` lists all"

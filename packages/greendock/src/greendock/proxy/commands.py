@@ -12,12 +12,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 from greendock.env.problems import ConfigurationError
 from greendock.host import scheduling
-from greendock.proxy import certificate, configuration, master, static
+from greendock.proxy import certificate, configuration, master, networks, static
 from greendock.proxy.render import certificate_paths, render, worker_processes
 from greendock.proxy.rundir import RunDir
 from greendock.proxy.template import TemplateError
@@ -77,6 +78,11 @@ def _parser() -> argparse.ArgumentParser:
         "state", choices=("on", "off", "status")
     )
     add("health", _health, "ask the internal port whether Nginx answers")
+    add(
+        "networks",
+        _networks,
+        "the networks NGINX_TRUSTED_PROXIES knows by name, where they come from, and how old they are",
+    )
     add("precompress", _precompress, "write name.gz beside each file that gains from it").add_argument(
         "folder", type=Path
     )
@@ -179,6 +185,14 @@ def _health(_: argparse.Namespace, values: dict[str, Any]) -> None:
     print("ok")
 
 
+def _networks(_: argparse.Namespace, __: dict[str, Any]) -> None:
+    age = (datetime.now(UTC).date() - networks.WRITTEN).days
+    print(f"written down on {networks.WRITTEN}, {age} days ago")
+    for name, published in networks.NAMED.items():
+        print(f"\n{name}: {len(published.networks)} networks; the newest are at {published.source}")
+        print("  " + "\n  ".join(published.networks))
+
+
 def _precompress(options: argparse.Namespace, _: dict[str, Any]) -> None:
     print(f"greendock: {static.precompress(options.folder)} files compressed")
 
@@ -200,12 +214,21 @@ def _prepared(values: dict[str, Any]) -> RunDir:
                 f"{folder} cannot be written ({error.strerror}): mount a tmpfs or a volume there"
             ) from error
     rundir.keep_others_out()
+    if values["NGINX_BASIC_AUTH_FILE"] is not None:
+        _check_passwords(Path(values["NGINX_BASIC_AUTH_FILE"]))
     if values["NGINX_TLS"] == "self-signed":
         try:
             certificate.ensure_self_signed(*certificate_paths(values))
         except (OSError, subprocess.CalledProcessError) as error:
             raise RefusedError(f"no self-signed certificate: {getattr(error, 'stderr', None) or error}") from error
     return rundir
+
+
+def _check_passwords(file: Path) -> None:
+    """Nginx opens the file at a request only, and then answers 500 or refuses everybody."""
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    if not lines or any(":" not in line for line in lines):
+        raise RefusedError(f"{file}: NGINX_BASIC_AUTH_FILE holds `name:hash` lines, as `htpasswd` makes them")
 
 
 def _nginx(values: dict[str, Any], rundir: RunDir, file: Path) -> list[str]:

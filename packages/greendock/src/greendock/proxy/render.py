@@ -60,15 +60,29 @@ def _conditions(values: Mapping[str, Any]) -> dict[str, bool]:
     names = values["NGINX_SERVER_NAMES"]
     return {
         "any_host": names == [ANY],
-        "by_address": tls and (names == [LOCAL] or any(map(is_address, names))),
+        # A balancer's health check names no server in its handshake either.
+        "by_address": tls
+        and (names == [LOCAL] or any(map(is_address, names)) or values["NGINX_HEALTH_PATH"] is not None),
         "acme": values["NGINX_ACME_WEBROOT"] is not None,
+        "allow": values["NGINX_ALLOW"] is not None,
+        "basic_auth": values["NGINX_BASIC_AUTH_FILE"] is not None,
         "cache": values["NGINX_CACHE_TIME"] is not None,
+        "canonical_host": values["NGINX_CANONICAL_HOST"] is not None,
+        "client_ca": values["NGINX_TLS_CLIENT_CA"] is not None,
         "connection_limit": values["NGINX_CONNECTION_LIMIT"] is not None,
+        "health": values["NGINX_HEALTH_PATH"] is not None,
+        "health_upstream": values["NGINX_HEALTH_UPSTREAM"],
         "http3": values["NGINX_HTTP3"],
         "json_log": values["NGINX_LOG_FORMAT"] == "json",
+        "limited": values["NGINX_RATE_LIMIT"] is not None or values["NGINX_CONNECTION_LIMIT"] is not None,
+        "media": values["NGINX_MEDIA_ROOT"] is not None,
+        "media_url": values["NGINX_MEDIA_URL"] is not None,
+        "modern": values["NGINX_TLS_PROFILE"] == "modern",
         "rate_limit": values["NGINX_RATE_LIMIT"] is not None,
         "redirect": tls and values["NGINX_TLS_REDIRECT"],
+        "sticky": values["NGINX_STICKY"] == "cookie",
         "tls": tls,
+        "trusted": values["NGINX_TRUSTED_PROXIES"] is not None,
         "unknown_hosts_tls": tls and names != [ANY],
     }
 
@@ -79,13 +93,15 @@ def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
     names = values["NGINX_SERVER_NAMES"]
     nameservers = _nameservers(values)
     certificate, key = certificate_paths(values)
-    http = _listen(values["NGINX_HTTP_PORT"], v6)
-    https = _listen(values["NGINX_HTTPS_PORT"], v6, " ssl")
+    proxied = " proxy_protocol" if values["NGINX_PROXY_PROTOCOL"] else ""
+    http = _listen(values["NGINX_HTTP_PORT"], v6, proxied)
+    https = _listen(values["NGINX_HTTPS_PORT"], v6, " ssl" + proxied)
     quic = _listen(values["NGINX_HTTPS_PORT"], v6, " quic")
     public_port = values["NGINX_TLS_PUBLIC_PORT"]
     return {
         "ERROR_HTML": str(_error_page(values, "error.html")),
         "ERROR_JSON": str(_error_page(values, "error.json")),
+        "OK_PAGE": str(SHIPPED / "errors" / "ok.txt"),
         "METRICS_PAGE": str(SHIPPED / "metrics" / "nginx.prom"),
         "WORKER_PROCESSES": str(worker_processes(values)),
         "WORKER_NOFILE": str(_descriptors(values["NGINX_WORKER_CONNECTIONS"])),
@@ -101,6 +117,10 @@ def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
         "SERVER_NAMES": {ANY: "_", LOCAL: " ".join(_LOCAL_NAMES)}.get(names[0], text(names)),
         "REAL_IP_FROM": _lines("set_real_ip_from {};", values["NGINX_TRUSTED_PROXIES"] or []),
         "TRUSTED_PROXIES": _lines("{} 1;", values["NGINX_TRUSTED_PROXIES"] or []),
+        "REAL_IP_HEADER": "proxy_protocol" if values["NGINX_PROXY_PROTOCOL"] else values["NGINX_REAL_IP_HEADER"],
+        "ALLOWED": _lines("{} 0;", values["NGINX_ALLOW"] or []),
+        "REDIRECT_HOST": values["NGINX_CANONICAL_HOST"] or "$host",
+        "STICKY_SECURE": " secure" if conditions["redirect"] else "",
         "STATUS_ALLOW": _lines("allow {};", values["NGINX_STATUS_ALLOW"]),
         "RESOLVER": f"resolver {text(nameservers)} valid={values['NGINX_RESOLVER_VALID']};" if nameservers else "",
         "UPSTREAM_SERVERS": "\n".join(_upstream_server(each, bool(nameservers)) for each in addresses),

@@ -10,7 +10,8 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from greendock.env.types import Type
+from greendock.env.types import Type, items
+from greendock.proxy.networks import NAMED
 
 LOCAL = "local"
 ANY = "any"
@@ -67,27 +68,26 @@ def seconds(low: int, high: int = 86400) -> Type:
     return Type(f"a time in whole seconds from {Seconds(low)} to {Seconds(high)}, such as 30s or 5m", parse)
 
 
-def size(low: int, high: int) -> Type:
-    """A size from ``low`` to ``high`` bytes, both included, with k, m or g as units of 1024."""
+def size(low: int, high: int, *, unlimited: bool = False) -> Type:
+    """A size from ``low`` to ``high`` bytes, both included, with k, m or g as units of 1024; or 0 for no limit."""
 
     def parse(text: str) -> Bytes:
         match = re.fullmatch(r"\s*([0-9]{1,15})\s*([kmg]?)(?:i?b)?\s*", text, re.IGNORECASE | re.ASCII)
-        if match is None or not low <= int(match[1]) * _BYTES[match[2].lower()] <= high:
+        if match is None:
+            raise ValueError(text)
+        if not (unlimited and int(match[1]) == 0) and not low <= int(match[1]) * _BYTES[match[2].lower()] <= high:
             raise ValueError(text)
         return Bytes(int(match[1]) * _BYTES[match[2].lower()])
 
-    return Type(f"a size from {Bytes(low)} to {Bytes(high)}, such as 16k or 10m", parse)
-
-
-def _words(text: str) -> list[str]:
-    return [word for word in re.split(r"[,\s]+", text) if word]
+    none = ", or 0 for no limit" if unlimited else ""
+    return Type(f"a size from {Bytes(low)} to {Bytes(high)}, such as 16k or 10m{none}", parse)
 
 
 def words_of(item: Callable[[str], str], accepted: str, *keywords: str) -> Type:
-    """A list, separated by commas or white space, of what ``item`` accepts; or one of ``keywords`` alone."""
+    """A list of what ``item`` accepts; or one of ``keywords`` alone."""
 
     def parse(text: str) -> list[str]:
-        words = _words(text)
+        words = items(text)
         if not words:
             raise ValueError(text)
         if len(words) == 1 and words[0].lower() in keywords:
@@ -194,6 +194,23 @@ def _log(text: str) -> str:
     return OFF if text.strip().lower() == OFF else _local_path(text)
 
 
+def _network(text: str) -> str:
+    return str(ipaddress.ip_network(text))
+
+
+def _networks(text: str) -> list[str]:
+    words = [word.lower() for word in items(text)]
+    if not words:
+        raise ValueError(text)
+    return [each for word in words for each in (NAMED[word].networks if word in NAMED else (_network(word),))]
+
+
+def _canonical_host(text: str) -> str:
+    if is_address(text):
+        raise ValueError(text)
+    return _host(text)
+
+
 UPSTREAM = words_of(backend, "a list of host:port (or unix:/path), such as app:8000")
 SERVER_NAMES = words_of(
     _server_name,
@@ -202,6 +219,9 @@ SERVER_NAMES = words_of(
     LOCAL,
 )
 RESOLVERS = words_of(_resolver, "a list of DNS server addresses; or `auto` (those of /etc/resolv.conf)", AUTO)
+NETWORKS = Type(f"a list of addresses, CIDR networks and the names {', '.join(NAMED)}", _networks)
+HOST = Type("a host name, such as www.example.com", _canonical_host)
+URL_PATH = Type("a URL path, such as /healthz", _url_path)
 URL_PATHS = words_of(_url_path, "a list of URL paths, such as /healthz; or `none`", "none")
 URL_PREFIX = Type("a URL path that begins and ends with a slash, such as /static/", _prefix)
 FILE = Type("an absolute path of letters, digits and . _ / @ + -", _local_path)

@@ -33,7 +33,7 @@ CONVENTIONS = (
     ),
     Variable(
         "FORWARDED_ALLOW_IPS",
-        types.TEXT,
+        types.Type(types.LIST.accepted, lambda text: ",".join(types.items(text))),
         "127.0.0.1,::1",
         "The proxies whose `X-Forwarded-*` headers are believed: addresses, CIDR networks, or `network` for the "
         "networks this container is attached to (what `docker-compose.yml` sets). Never `*` on a reachable port.",
@@ -58,6 +58,14 @@ CONVENTIONS = (
 )
 
 GREENDOCK = (
+    Variable(
+        "GREENDOCK_CONFIG_FILE",
+        types.PATH,
+        "",
+        "A Gunicorn configuration file of your own. Its settings go before the environment's, and its hooks run after "
+        "the others. `gunicorn -c FILE` as the container's command does the same.",
+        APPLICATION,
+    ),
     Variable(
         "GREENDOCK_WORKER_MEMORY",
         types.SIZE,
@@ -150,9 +158,7 @@ GREENDOCK = (
     ),
     Variable(
         "GREENDOCK_HOOK_FAIL_FAST",
-        types.Type(
-            "a comma-separated list out of " + ", ".join(FAIL_FAST_CHOICES), types.names_out_of(FAIL_FAST_CHOICES)
-        ),
+        types.Type("a list out of " + ", ".join(FAIL_FAST_CHOICES), types.names_out_of(FAIL_FAST_CHOICES)),
         "on_starting,post_worker_init",
         "The events whose failing hook stops the start. `none`: log and go on everywhere.",
         HOOKS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from tests.process.proxy.support import Proxy, Record, background
@@ -71,7 +72,8 @@ def test_a_body_over_the_limit_is_refused(launch: Callable[..., Proxy], record: 
 
 
 def test_too_many_or_too_large_headers_are_refused(proxy: Proxy) -> None:
-    assert proxy.get("/", headers={f"X-{n}": "y" for n in range(90)}).status_code == 200
+    own = len(httpx.Client().headers) + 1  # and Host
+    assert proxy.get("/", headers={f"X-{n}": "y" for n in range(100 - own)}).status_code == 200
     assert proxy.get("/", headers={f"X-{n}": "y" for n in range(101)}).status_code == 400
     assert proxy.get("/", headers={"X-Large": "y" * 8000}).status_code == 200
     assert proxy.get("/", headers={"X-Large": "y" * 9000}).status_code == 400

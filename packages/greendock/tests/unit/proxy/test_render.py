@@ -107,6 +107,17 @@ SHAPING = {
     "NGINX_CONNECTION_LIMIT",
     "NGINX_ACME_WEBROOT",
     "NGINX_LOG_FORMAT",
+    "NGINX_ALLOW",
+    "NGINX_BASIC_AUTH_FILE",
+    "NGINX_CANONICAL_HOST",
+    "NGINX_HEALTH_PATH",
+    "NGINX_HEALTH_UPSTREAM",
+    "NGINX_MEDIA_ROOT",
+    "NGINX_MEDIA_URL",
+    "NGINX_STICKY",
+    "NGINX_TLS_CLIENT_CA",
+    "NGINX_TLS_PROFILE",
+    "NGINX_TRUSTED_PROXIES",
 }
 # Every optional piece at once, so that every template takes part.
 EVERYTHING = {
@@ -120,6 +131,15 @@ EVERYTHING = {
     "NGINX_TRUSTED_PROXIES": "10.0.0.0/8",
     "NGINX_RESOLVER": "10.0.0.1",
     "NGINX_IPV6": "on",
+    "NGINX_ALLOW": "10.1.0.0/16",
+    "NGINX_BASIC_AUTH_FILE": "/run/htpasswd",
+    "NGINX_CANONICAL_HOST": "example.com",
+    "NGINX_HEALTH_PATH": "/lb",
+    "NGINX_HEALTH_UPSTREAM": "on",
+    "NGINX_MEDIA_ROOT": "/srv/media",
+    "NGINX_MEDIA_URL": "/media/",
+    "NGINX_STICKY": "cookie",
+    "NGINX_TLS_CLIENT_CA": "/run/tls/clients.crt",
 }
 # What may come and go with the length of a list.
 REPEATED = {"set_real_ip_from", "server", "allow", "resolver", "user"}
@@ -287,6 +307,11 @@ def test_each_port_has_exactly_one_default_server(tmp_path: Path, tls: str, name
 def test_hsts_is_never_promised_with_a_self_signed_certificate() -> None:
     assert "max-age=63072000" in render(read({}))
     assert "max-age=63072000" not in render(read({"NGINX_TLS": "self-signed"}))
+
+
+def test_the_default_configuration_stays_as_short_as_it_was() -> None:
+    """What nobody has asked for takes no line: features are added, and a reader of the default one does not pay."""
+    assert len(render(read({"NGINX_STATIC_ROOT": "/nowhere"})).splitlines()) <= 620
 
 
 def test_every_template_explains_itself() -> None:
