@@ -45,7 +45,7 @@ def image() -> Iterator[str]:
 def proxy_image() -> Iterator[str]:
     """The proxy's image."""
     name = f"greendock-test-nginx:{uuid.uuid4().hex[:10]}"
-    docker("build", "--quiet", "--file", str(ROOT / "nginx" / "Dockerfile"), "--tag", name, str(ROOT))
+    docker("build", "--quiet", "--target", "nginx", "--tag", name, str(ROOT))
     yield name
     docker("image", "rm", name, check=False)
 

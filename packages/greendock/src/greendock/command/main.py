@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "env": _env,
         "plugins": _plugins,
         "health": _health,
+        "release": _release,
     }[options.command]
     try:
         return command(options)
@@ -79,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("proxy", "Render, check, run and steer Nginx: `greendock proxy --help`.")
     add("rollout", "Replace the running application, or Nginx, on this host: `greendock rollout --help`.")
+    release = add("release", "Run GREENDOCK_RELEASE_COMMAND, if it is set, and exit as it did.")
+    release.add_argument("--lock", type=Path, metavar="FILE", help="never run beside another that has locked FILE")
     health = add("health", "Say whether the running server is ready, and why.")
     health.add_argument("file", nargs="?", help="the readiness file")
     health.add_argument("--json", action="store_true")
@@ -201,3 +204,9 @@ def _health(options: argparse.Namespace) -> int:
 
     flags = ["--json"] if options.json else []
     return healthcheck.main(flags + ([options.file] if options.file else []))
+
+
+def _release(options: argparse.Namespace) -> int:
+    from greendock.command import release
+
+    return release.main(options.lock, _dotenv())

@@ -74,6 +74,19 @@ def _conditions(values: Mapping[str, Any]) -> dict[str, bool]:
         "health_upstream": values["NGINX_HEALTH_UPSTREAM"],
         "http3": values["NGINX_HTTP3"],
         "json_log": values["NGINX_LOG_FORMAT"] == "json",
+        "text_log": values["NGINX_LOG_FORMAT"] == "text",
+        "anonymize": values["NGINX_LOG_ANONYMIZE"],
+        "log_referrer_origin": "referrer_origin" in values["NGINX_LOG_FIELDS"],
+        "log_user": "user" in values["NGINX_LOG_FIELDS"],
+        "log_forwarded_for": "forwarded_for" in values["NGINX_LOG_FIELDS"],
+        "csp": values["NGINX_CONTENT_SECURITY_POLICY"] is not None,
+        "csp_report_only": values["NGINX_CONTENT_SECURITY_POLICY_REPORT_ONLY"] is not None,
+        "permissions_policy": values["NGINX_PERMISSIONS_POLICY"] is not None,
+        "coop": values["NGINX_CROSS_ORIGIN_OPENER_POLICY"] is not None,
+        "coep": values["NGINX_CROSS_ORIGIN_EMBEDDER_POLICY"] is not None,
+        "corp": values["NGINX_CROSS_ORIGIN_RESOURCE_POLICY"] is not None,
+        "static_cors": values["NGINX_STATIC_CORS"] is not None,
+        "static_index": values["NGINX_STATIC_INDEX"],
         "limited": values["NGINX_RATE_LIMIT"] is not None or values["NGINX_CONNECTION_LIMIT"] is not None,
         "media": values["NGINX_MEDIA_ROOT"] is not None,
         "media_url": values["NGINX_MEDIA_URL"] is not None,
@@ -130,7 +143,15 @@ def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
         "TLS_PUBLIC_PORT_SUFFIX": "" if public_port == 443 else f":{public_port}",
         "HSTS": _hsts(values),
         "LOG_EXCLUDE": _lines('"{}" 0;', [path for path in values["NGINX_LOG_EXCLUDE"] if path != "none"]),
-        "ACCESS_LOG": _access_log(values["NGINX_ACCESS_LOG"]),
+        "ACCESS_LOG": _access_log(values["NGINX_ACCESS_LOG"], values["NGINX_LOG_FORMAT"]),
+        **_logged(values),
+        "FRAME_OPTIONS": text(values["NGINX_FRAME_OPTIONS"]).upper().replace("OFF", ""),
+        "REFERRER_POLICY": text(values["NGINX_REFERRER_POLICY"]).removesuffix("off"),
+        "STATIC_MAX_AGES": _lines(
+            '"~*\\.{0[0]}$" "public, max-age={0[2]}";',
+            (age.partition("=") for age in values["NGINX_STATIC_MAX_AGES"] or []),
+        ),
+        "STATIC_ORIGINS": _static_origins(values["NGINX_STATIC_CORS"] or []),
         "MAINTENANCE_RETRY_AFTER": str(int(values["NGINX_MAINTENANCE_RETRY_AFTER"])),
         # A URL prefix holds nothing that a regular expression knows but the dot.
         "STATIC_URL_PATTERN": values["NGINX_STATIC_URL"].replace(".", "\\."),
@@ -159,7 +180,7 @@ def certificate_paths(values: Mapping[str, Any]) -> tuple[Path, Path]:
     return Path(values["NGINX_TLS_CERTIFICATE"]), Path(values["NGINX_TLS_CERTIFICATE_KEY"])
 
 
-def _lines(form: str, items: Iterable[str]) -> str:
+def _lines(form: str, items: Iterable[Any]) -> str:
     return "\n".join(form.format(item) for item in items)
 
 
@@ -201,9 +222,45 @@ def _hsts(values: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _access_log(path: str) -> str:
+def _access_log(path: str, form: str) -> str:
+    name = "access" if form in ("json", "text") else form
     # 4k is PIPE_BUF: a longer write to a pipe that is nearly full would be cut in the middle of a line.
-    return "access_log off;" if path == "off" else f"access_log {path} access buffer=4k flush=1s if=$loggable;"
+    return "access_log off;" if path == "off" else f"access_log {path} {name} buffer=4k flush=1s if=$loggable;"
+
+
+# Names of the Elastic Common Schema where it has one.
+_LOG_FIELDS = {
+    "user_agent": ("user_agent.original", "$log_user_agent"),
+    "referrer": ("http.request.referrer", "$log_referer"),
+    "referrer_origin": ("http.request.referrer", "$log_referer_origin"),
+    "user": ("user.name", "$log_user"),
+    "forwarded_for": ("network.forwarded_ip", "$log_forwarded_for"),
+    "port": ("url.port", "$client_port"),
+}
+
+
+def _logged(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the pieces of the log's formats that depend on what shall be logged."""
+    fields = [field for field in values["NGINX_LOG_FIELDS"] if field != "none"]
+    masked = values["NGINX_LOG_ANONYMIZE"]
+    return {
+        "LOG_FIELDS": "".join('"{}":"{}",'.format(*_LOG_FIELDS[field]) for field in fields),
+        "LOG_CLIENT": "$masked_client" if masked else "$remote_addr",
+        "LOG_SOURCE": "$masked_source" if masked else "$realip_remote_addr",
+        "LOG_USER": "$remote_user" if "user" in fields else "-",
+        "LOG_REFERER": "$http_referer" if "referrer" in fields else "-",
+        "LOG_ALSO_CHECKED": "".join(
+            f" {value}"
+            for field, value in (("user", "$remote_user"), ("forwarded_for", "$http_x_forwarded_for"))
+            if field in fields
+        ),
+    }
+
+
+def _static_origins(origins: list[str]) -> str:
+    if origins == [ANY]:
+        return '"~." "*";'
+    return _lines('"{0}" "{0}";', origins)
 
 
 def _static_fingerprints(root: Path, url: str) -> dict[str, str]:

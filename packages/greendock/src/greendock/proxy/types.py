@@ -17,6 +17,8 @@ LOCAL = "local"
 ANY = "any"
 AUTO = "auto"
 OFF = "off"
+# Fields of the access log that can be left out or added.
+LOG_FIELDS = ("user_agent", "referrer", "referrer_origin", "user", "forwarded_for", "port")
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -211,6 +213,39 @@ def _canonical_host(text: str) -> str:
     return _host(text)
 
 
+class Quoted(str):
+    """A text that nginx.conf holds between double quotes: it may have white space, ``;`` and braces."""
+
+    __slots__ = ()
+
+
+def _header_value(text: str) -> Quoted:
+    if re.fullmatch(r"[ !#%-\[\]-~]{1,4000}", text, re.ASCII) is None:
+        raise ValueError(text)
+    return Quoted(text.strip())
+
+
+def _age(text: str) -> str:
+    ending, _, age = text.partition("=")
+    if re.fullmatch(r"[a-z0-9]{1,10}", ending, re.ASCII) is None:
+        raise ValueError(text)
+    return f"{ending}={int(_AGE.parse(age))}"
+
+
+def _origin(text: str) -> str:
+    scheme, _, rest = text.partition("://")
+    host, colon, port = rest.rpartition(":") if re.search(r":[0-9]+$", rest) else (rest, "", "")
+    if scheme not in ("http", "https"):
+        raise ValueError(text)
+    return f"{scheme}://{_host(host)}" + (f":{_port(port)}" if colon else "")
+
+
+def _log_field(text: str) -> str:
+    if text.lower() not in LOG_FIELDS:
+        raise ValueError(text)
+    return text.lower()
+
+
 UPSTREAM = words_of(backend, "a list of host:port (or unix:/path), such as app:8000")
 SERVER_NAMES = words_of(
     _server_name,
@@ -219,6 +254,12 @@ SERVER_NAMES = words_of(
     LOCAL,
 )
 RESOLVERS = words_of(_resolver, "a list of DNS server addresses; or `auto` (those of /etc/resolv.conf)", AUTO)
+_AGE = seconds(0, 31536000)
+AGES = words_of(_age, "a list of ending=time in whole seconds, such as woff2=365d,html=0s")
+ORIGINS = words_of(_origin, "a list of origins, such as https://shop.example.com; or `any`", ANY)
+HEADER_VALUE = Type("a header's value in plain ASCII, without \", $ and \\", _header_value)
+LOG_FORMAT = Type("`json`, `text` or the name of a log_format in your http.d", _matching(r"[a-z][a-z0-9_]{0,31}"))
+LOG_FIELDS_LIST = words_of(_log_field, f"a list of {', '.join(LOG_FIELDS)}; or `none`", "none")
 NETWORKS = Type(f"a list of addresses, CIDR networks and the names {', '.join(NAMED)}", _networks)
 HOST = Type("a host name, such as www.example.com", _canonical_host)
 URL_PATH = Type("a URL path, such as /healthz", _url_path)

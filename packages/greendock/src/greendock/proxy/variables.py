@@ -9,6 +9,16 @@ from greendock.proxy import types
 from greendock.proxy.types import duration, seconds, size
 
 PREFIX = "NGINX_"
+REFERRER_POLICIES = (
+    "no-referrer",
+    "no-referrer-when-downgrade",
+    "origin",
+    "origin-when-cross-origin",
+    "same-origin",
+    "strict-origin",
+    "strict-origin-when-cross-origin",
+    "unsafe-url",
+)
 _KIB, _MIB, _GIB = 1024, 1024**2, 1024**3
 
 
@@ -173,6 +183,52 @@ VARIABLES: tuple[Variable, ...] = (
         ("ACME_WEBROOT", types.FILE, "", "Folder an ACME client writes challenges to; served over plain HTTP."),
     ),
     *_section(
+        "Nginx: security headers (docs/security-headers.md)",
+        (
+            "FRAME_OPTIONS",
+            choice("sameorigin", "deny", "off"),
+            "sameorigin",
+            "Which sites may show a page in a frame (X-Frame-Options).",
+        ),
+        (
+            "REFERRER_POLICY",
+            choice(*REFERRER_POLICIES, "off"),
+            "strict-origin-when-cross-origin",
+            "What other sites learn of the page a visitor comes from.",
+        ),
+        ("CONTENT_SECURITY_POLICY", types.HEADER_VALUE, "", "What a page may load and run; unset: not sent."),
+        (
+            "CONTENT_SECURITY_POLICY_REPORT_ONLY",
+            types.HEADER_VALUE,
+            "",
+            "The same, only reported: to try a policy first.",
+        ),
+        (
+            "PERMISSIONS_POLICY",
+            types.HEADER_VALUE,
+            "",
+            "Which of the browser's features a page may use; unset: not sent.",
+        ),
+        (
+            "CROSS_ORIGIN_OPENER_POLICY",
+            choice("same-origin", "same-origin-allow-popups", "noopener-allow-popups", "unsafe-none"),
+            "",
+            "Whether a page shares its window with those it opens; unset: not sent.",
+        ),
+        (
+            "CROSS_ORIGIN_EMBEDDER_POLICY",
+            choice("require-corp", "credentialless", "unsafe-none"),
+            "",
+            "Whether a page loads only what other sites release for it; unset: not sent.",
+        ),
+        (
+            "CROSS_ORIGIN_RESOURCE_POLICY",
+            choice("same-origin", "same-site", "cross-origin"),
+            "",
+            "Which sites may load what this one answers; unset: not sent.",
+        ),
+    ),
+    *_section(
         "Nginx: static files, compression, cache",
         ("STATIC_URL", types.URL_PREFIX, "/static/", "URL prefix of static files."),
         ("STATIC_ROOT", types.FILE, "/srv/static", "Folder the static files are served from."),
@@ -184,6 +240,25 @@ VARIABLES: tuple[Variable, ...] = (
             "",
             "URL prefix of uploads, but for those in `private/`; unset: X-Accel-Redirect only.",
         ),
+        (
+            "STATIC_MAX_AGES",
+            types.AGES,
+            "",
+            "The same by the ending of the file's name, such as woff2=365d,html=0s; unset: one time for all.",
+        ),
+        (
+            "STATIC_CORS",
+            types.ORIGINS,
+            "",
+            "Other sites whose pages may use static files, fonts for example; unset: none.",
+        ),
+        (
+            "STATIC_INDEX",
+            BOOLEAN,
+            "off",
+            "Show the static folder's index.html for pages the application does not know (single-page applications).",
+        ),
+        ("COMPRESSION", BOOLEAN, "on", "Compress what clients accept compressed."),
         ("GZIP_LEVEL", integer(1, 9), "4", "Compression of dynamic responses: 1 is fast, 9 is small."),
         ("CACHE_TIME", duration(1, 86400), "", "Cache anonymous GET responses for this long; unset: no cache."),
         ("CACHE_SIZE", size(1 * _MIB, 1024 * _GIB), "256m", "Most disk the cache may use."),
@@ -191,7 +266,19 @@ VARIABLES: tuple[Variable, ...] = (
     *_section(
         "Nginx: logs",
         ("ACCESS_LOG", types.LOG, "/dev/stdout", "Where the access log goes."),
-        ("LOG_FORMAT", choice("json", "text"), "json", "`json`: one ECS object a line; `text`: the combined format."),
+        (
+            "LOG_FORMAT",
+            types.LOG_FORMAT,
+            "json",
+            "`json`: one ECS object a line; `text`: the combined format; or a log_format of your own.",
+        ),
+        (
+            "LOG_FIELDS",
+            types.LOG_FIELDS_LIST,
+            "user_agent,referrer",
+            "What else an entry holds; `referrer_origin` cuts the referrer after its host.",
+        ),
+        ("LOG_ANONYMIZE", BOOLEAN, "off", "Log addresses without their last part (IPv4: 24 bits stay, IPv6: 32)."),
         ("LOG_EXCLUDE", types.URL_PATHS, "/healthz,/livez,/readyz", "Paths left out of the access log."),
         (
             "ERROR_LOG_LEVEL",

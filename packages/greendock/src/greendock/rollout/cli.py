@@ -17,7 +17,8 @@ from pathlib import Path
 from greendock.rollout.engine import Engine, EngineError
 from greendock.rollout.nginx import NginxRollout
 from greendock.rollout.progress import Progress
-from greendock.rollout.rollout import Options, Rollout, RolloutError
+from greendock.rollout.rollout import Options, Rollout
+from greendock.rollout.waiting import RolloutError
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -132,6 +132,16 @@ def test_lists_take_commas_and_spaces(name: str, text: str, read_as: list[str]) 
         ("NGINX_CANONICAL_HOST", "example.com"),
         ("NGINX_CANONICAL_HOST", "*.example.com"),
         ("NGINX_MEDIA_URL", "/media/"),
+        ("NGINX_CONTENT_SECURITY_POLICY", 'default-src "self"'),
+        ("NGINX_CONTENT_SECURITY_POLICY", "default-src 'self'; report-uri $host"),
+        ("NGINX_PERMISSIONS_POLICY", "camera=()\\"),
+        ("NGINX_CROSS_ORIGIN_OPENER_POLICY", "same"),
+        ("NGINX_STATIC_CORS", "shop.example"),
+        ("NGINX_STATIC_CORS", "https://shop.example/path"),
+        ("NGINX_STATIC_MAX_AGES", "woff2"),
+        ("NGINX_STATIC_MAX_AGES", "woff2=500ms"),
+        ("NGINX_LOG_FIELDS", "password"),
+        ("NGINX_LOG_FORMAT", "{x}"),
     ],
 )
 def test_what_nginx_would_misread_is_refused(name: str, text: str) -> None:
