@@ -78,7 +78,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     # Any account may be given to `docker run --user`; a volume made from this folder keeps its mode.
     && install -d -m 1777 /run/nginx /var/cache/nginx
-ENV PYTHONPATH=/opt/greendock PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV GREENDOCK_TEMPLATE=1 PYTHONPATH=/opt/greendock PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # The same `greendock` command as in the application's image; here it is about the proxy. It needs no other package.
 COPY packages/greendock/src/greendock/ /opt/greendock/greendock/
 RUN python3 -m compileall -q /opt/greendock \
@@ -115,10 +115,13 @@ COPY --from=build /srv/venv /srv/venv
 COPY --from=build /srv/app /srv/app
 # The healthcheck runs alone, without the interpreter's site packages: see greendock/runtime/healthcheck.py.
 COPY --from=build /srv/healthcheck.pyc /srv/healthcheck.pyc
+# What is served. An ASGI application (FastAPI, Starlette, Django's asgi.py) also needs GUNICORN_WORKER_CLASS=asgi.
+ENV APP_MODULE=app.main:app
 ENV PATH=/srv/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     PORT=8000 \
+    GREENDOCK_TEMPLATE=1 \
     GUNICORN_WORKER_TMP_DIR=/dev/shm
 WORKDIR /srv/app
 USER 10001:10001

@@ -5,12 +5,25 @@ PYTEST := cd packages/greendock && $(abspath $(UV)) run --quiet --all-packages -
 SUITE := trixie
 RUFF_CONFIG := --config packages/maintainers/ruff.toml
 
+# The rest has stricter rules: lint-machinery.
+CODE := app tests gunicorn.conf.py
+
 BEFORE_UP := engine base-images
 # Everything that is installed comes first: a machine that cannot have it says so before the first test.
 BEFORE_TEST := test-deps engine base-images test-unit test-process test-container
 BEFORE_LINT := lint-machinery
 
-.PHONY: test-unit test-process test-container test-fresh test-deps lint-machinery engine engine-stop base-images reference bench bench-containers
+.PHONY: new locks local test-unit test-process test-container test-fresh test-deps lint-machinery engine engine-stop base-images \
+	reference bench bench-containers
+
+new: ## make a project from this commit (DIR=../site, ARGS="--defaults --data framework=django")
+	@scripts/copier new "$(DIR)" $(ARGS)
+
+locks: ## write the lock of each framework's project anew (UPGRADE=1: the newest versions)
+	@scripts/copier locks
+
+local: ## the same stack without containers (Ctrl-C ends it)
+	@scripts/local
 
 test-unit: ## the machinery without processes
 	export LEAN_FUZZ_SECONDS=$${LEAN_FUZZ_SECONDS:-5} && $(PYTEST) tests/unit ../../bench/tests --ignore ../../bench/tests/test_in_containers.py

@@ -74,7 +74,7 @@ def _root_file_system(folder: Path, suite: str) -> Path:
     certificates.mkdir()
     for certificate in _CERTIFICATES.rglob("*.crt"):
         shutil.copy(certificate, certificates)
-    mirror = ["bash", "-c", ". scripts/lib.sh && debian_mirror"]
+    mirror = ["bash", "-c", ". scripts/lib.sh && . scripts/apt.sh && debian_mirror"]
     subprocess.run(
         [
             *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}"),

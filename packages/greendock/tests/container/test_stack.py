@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import httpx
 import pytest
@@ -109,12 +110,12 @@ def test_https_is_one_variable_and_a_published_port(stack: Stack) -> None:
 
 def test_a_value_that_compose_would_change_is_refused_before_anything_starts(stack: Stack) -> None:
     (stack.folder / ".env").write_text("DB_PASSWORD=s3$cret\nWEB_CONCURRENCY=1\n")
-    refused = stack.run("bash", "scripts/up")
+    refused = stack.run(sys.executable, "-m", "greendock", "up")
     assert refused.returncode != 0
     assert "DB_PASSWORD=(hidden) (from .env line 1): accepted: ${NAME}" in refused.stderr
     assert not stack.containers("app")
     (stack.folder / ".env").write_text("DB_PASSWORD='s3$cret'\nWEB_CONCURRENCY=1\n")
-    started = stack.run("bash", "scripts/up")
+    started = stack.run(sys.executable, "-m", "greendock", "up")
     assert started.returncode == 0, started.stderr
     assert "DB_PASSWORD=s3$cret\n" in docker("exec", stack.container("app"), "env").stdout
 

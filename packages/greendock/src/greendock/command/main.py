@@ -22,7 +22,7 @@ _LOAD_SECONDS = 60
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status (2 for a configuration that is refused)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] in (["proxy"], ["rollout"]):  # each has a command line of its own
+    if arguments[:1] and arguments[0] in _PARTS:  # each has a command line of its own
         return _PARTS[arguments[0]](arguments[1:])
     options = _parser().parse_args(arguments)
     command = {
@@ -79,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         formats=("table", "json"),
     )
     add("proxy", "Render, check, run and steer Nginx: `greendock proxy --help`.")
+    add("up", "Build and start the stack of this folder, and wait until it is healthy: `greendock up --help`.")
     add("rollout", "Replace the running application, or Nginx, on this host: `greendock rollout --help`.")
+    add("upgrade", "Bring this project the template's next version: `greendock upgrade --help`.")
     release = add("release", "Run GREENDOCK_RELEASE_COMMAND, if it is set, and exit as it did.")
     release.add_argument("--lock", type=Path, metavar="FILE", help="never run beside another that has locked FILE")
     health = add("health", "Say whether the running server is ready, and why.")
@@ -196,7 +198,19 @@ def _rollout(arguments: list[str]) -> int:
     return cli.main(arguments)
 
 
-_PARTS = {"proxy": _proxy, "rollout": _rollout}
+def _up(arguments: list[str]) -> int:
+    from greendock.project import up
+
+    return up.main(arguments)
+
+
+def _upgrade(arguments: list[str]) -> int:
+    from greendock.project import upgrade
+
+    return upgrade.main(arguments)
+
+
+_PARTS = {"proxy": _proxy, "rollout": _rollout, "up": _up, "upgrade": _upgrade}
 
 
 def _health(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from greendock.env import contract
 from greendock.env.problems import ConfigurationError, Problem
 from greendock.env.sources import load
 from greendock.env.value import Value
@@ -18,7 +19,7 @@ def read(process: Mapping[str, str]) -> dict[str, Any]:
 
     Raises ``ConfigurationError`` with all problems.
     """
-    problems: list[Problem] = []
+    problems = contract.problems(process)
     relevant = {name: text for name, text in process.items() if name.startswith(PREFIX)}
     given = load(relevant, None, NAMES, problems)
     problems += unknown_names(given, NAMES, (PREFIX,))

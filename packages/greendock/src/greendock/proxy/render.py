@@ -14,6 +14,7 @@ from typing import Any
 
 from greendock.host.cgroups import read_limits
 from greendock.proxy import static, template
+from greendock.proxy.maintenance import Maintenance
 from greendock.proxy.types import ANY, AUTO, LOCAL, is_address
 
 # Names that cannot be a stranger's way in: no public DNS name or public address is among them.
@@ -28,20 +29,30 @@ _LOCAL_NAMES = (
     '"~^(127|10|192\\.168|172\\.(1[6-9]|2[0-9]|3[01]))\\.[0-9.]+$"',
     '"~^\\[(::1|f[cd][0-9a-f:]+)\\]$"',
 )
+_NO_MAINTENANCE = Maintenance()
 SHIPPED = Path(__file__).resolve().parent
 # Above this a worker gains nothing from more descriptors.
 _DESCRIPTORS = 1048576
 
 
-def render(values: Mapping[str, Any], upstream: Iterable[str] | None = None) -> str:
+def render(
+    values: Mapping[str, Any], upstream: Iterable[str] | None = None, maintenance: Maintenance = _NO_MAINTENANCE
+) -> str:
     """Return the whole configuration as one text.
 
-    ``values`` come from ``configuration.read``; ``upstream`` replaces ``NGINX_UPSTREAM`` (what a rollout points at).
+    ``values`` come from ``configuration.read``; ``upstream`` replaces ``NGINX_UPSTREAM`` (what a rollout points at);
+    ``maintenance`` is what visitors are told while the site is closed.
     Raises ``greendock.proxy.template.TemplateError``.
     """
     addresses = list(upstream or values["NGINX_UPSTREAM"])
     texts = {name: text(value) for name, value in values.items()} | _derived(values, addresses)
-    rendered = template.render(SHIPPED / "templates", "nginx.conf", texts, _conditions(values))
+    texts |= {
+        "MAINTENANCE_MESSAGE": maintenance.text,
+        "MAINTENANCE_RETRY_AFTER": maintenance.retry_after(str(int(values["NGINX_MAINTENANCE_RETRY_AFTER"]))),
+        "MAINTENANCE_GUESTS": _lines("{} 1;", maintenance.allow),
+    }
+    conditions = _conditions(values) | {"maintenance_guests": bool(maintenance.allow)}
+    rendered = template.render(SHIPPED / "templates", "nginx.conf", texts, conditions)
     # What had no value has left a blank line.
     return re.sub(r"\n(?:[ \t]*\n){2,}", "\n\n", re.sub(r"[ \t]+\n", "\n", rendered))
 
@@ -72,6 +83,7 @@ def _conditions(values: Mapping[str, Any]) -> dict[str, bool]:
         "connection_limit": values["NGINX_CONNECTION_LIMIT"] is not None,
         "health": values["NGINX_HEALTH_PATH"] is not None,
         "health_upstream": values["NGINX_HEALTH_UPSTREAM"],
+        "https": tls or values["NGINX_TRUSTED_PROXIES"] is not None,
         "http3": values["NGINX_HTTP3"],
         "json_log": values["NGINX_LOG_FORMAT"] == "json",
         "text_log": values["NGINX_LOG_FORMAT"] == "text",
@@ -152,7 +164,6 @@ def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
             (age.partition("=") for age in values["NGINX_STATIC_MAX_AGES"] or []),
         ),
         "STATIC_ORIGINS": _static_origins(values["NGINX_STATIC_CORS"] or []),
-        "MAINTENANCE_RETRY_AFTER": str(int(values["NGINX_MAINTENANCE_RETRY_AFTER"])),
         # A URL prefix holds nothing that a regular expression knows but the dot.
         "STATIC_URL_PATTERN": values["NGINX_STATIC_URL"].replace(".", "\\."),
         "STATIC_MAX_AGE": str(int(values["NGINX_STATIC_MAX_AGE"])),

@@ -1,4 +1,4 @@
-"""The run directory, a tmpfs: the rendered configuration, the maintenance flag, and where a rollout points Nginx."""
+"""The run directory, a tmpfs: the rendered configuration, and where a rollout points Nginx."""
 
 from __future__ import annotations
 
@@ -21,10 +21,6 @@ class RunDir:
     @property
     def configuration(self) -> Path:
         return self.path / "nginx.conf"
-
-    @property
-    def maintenance(self) -> Path:
-        return self.path / "maintenance"
 
     def keep_others_out(self) -> None:
         """Close the directory to other accounts where it is this one's own, whatever mode the engine gave it.

@@ -12,7 +12,7 @@ from typing import Any
 
 from gunicorn import config as gunicorn_config
 
-from greendock.env import sources, variable
+from greendock.env import contract, sources, variable
 from greendock.env.problems import ConfigurationError, Problem
 from greendock.env.value import PROCESS, Value
 from greendock.env.variable import Variable
@@ -105,7 +105,7 @@ def _read(process: Mapping[str, str], dotenv: Path | None) -> _Inputs:
 
     Server plugins bring variables and defaults of their own, so they are loaded before names are judged.
     """
-    problems: list[Problem] = []
+    problems = contract.problems(process)
     known = variables.ALL | settings.known()
     values = sources.load(process, dotenv, known.keys(), problems)
     sources.export(values, variable.PREFIXES)

@@ -328,7 +328,7 @@ def test_each_port_has_exactly_one_default_server(tmp_path: Path, tls: str, name
 
 
 def test_hsts_is_never_promised_with_a_self_signed_certificate() -> None:
-    assert "max-age=63072000" in render(read({}))
+    assert "max-age=63072000" in render(read({"NGINX_TLS": "on"}))
     assert "max-age=63072000" not in render(read({"NGINX_TLS": "self-signed"}))
 
 
