@@ -55,8 +55,10 @@ WORKDIR /build
 # name and password of a private index from the secret.
 COPY pyproject.toml uv.lock ./
 COPY packages/ packages/
+# Every Python process of the image reads NAME_FILE secrets when it starts: see greendock/env/secrets.py.
 RUN --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=netrc,target=/root/.netrc \
     /opt/uv/bin/uv sync --locked --no-default-groups --no-editable \
+    && echo 'import greendock.env.secrets as secrets; secrets.export()' >"$(echo /srv/venv/lib/python3*/site-packages)/greendock-secrets.pth" \
     && python -c "import py_compile; py_compile.compile('packages/greendock/src/greendock/runtime/healthcheck.py', '/srv/healthcheck.pyc', doraise=True)"
 WORKDIR /srv/app
 COPY gunicorn.conf.py ./
@@ -71,10 +73,11 @@ RUN PATH=/srv/venv/bin:$PATH sh -ec "${BUILD_COMMAND:-true}"
 FROM ${NGINX_IMAGE} AS nginx
 LABEL org.opencontainers.image.title="greendock-nginx" \
       org.opencontainers.image.licenses="MIT"
-# python3 renders the configuration, curl asks for health, openssl makes the development certificate.
+# python3 renders the configuration, curl asks for health, openssl makes the development certificate, brotli compresses
+# static files.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 curl openssl \
+    && apt-get install --yes --no-install-recommends python3 curl openssl brotli \
     && rm -rf /var/lib/apt/lists/* \
     # Any account may be given to `docker run --user`; a volume made from this folder keeps its mode.
     && install -d -m 1777 /run/nginx /var/cache/nginx

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def logs(container: str) -> str:
 
 def readme_commands() -> tuple[str, str, str]:
     """Return the README's blocks of commands: on a machine that has nothing, with Docker, to ask a running stack."""
-    bare, start, ask = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    bare, start, _make, ask = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     return bare, start, ask
 
 
@@ -52,7 +53,7 @@ class Stack(testing.Stack):
             if source.is_file() and not name.startswith(("packages/greendock/tests/", "tests/", "docs/", "bench/")):
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(source.read_bytes())
+                shutil.copy(source, target)
 
     def shell(self, commands: str) -> str:
         """Run commands as the README gives them, on this stack's port; return their output."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from greendock import __version__
+from greendock.env import secrets
 from greendock.runtime import process
 from greendock.server import own_file, preimport
 
@@ -99,6 +100,10 @@ def _run(options: argparse.Namespace) -> int:
     if not preimport.prepare(os.environ):
         _refuse()
     # Console scripts of this very environment first, so that nothing needs to be activated.
+    complaints = secrets.export(os.environ)
+    if complaints and Path(command[0]).name not in ("gunicorn", "greendock"):  # these report everything at once
+        print("\n".join(f"greendock: {complaint}; nothing was started" for complaint in complaints), file=sys.stderr)
+        return 2
     command = own_file.join(command, os.environ)
     process.announce(command, server=options.server)
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])

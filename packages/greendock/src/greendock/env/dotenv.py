@@ -44,7 +44,7 @@ def parse(content: bytes, name: str, process: Mapping[str, str], problems: list[
     except UnicodeDecodeError:
         problems.append(Problem(name, "", name, "cannot be read: it is not UTF-8 text"))
         return {}
-    found: dict[str, str] = {}
+    above: dict[str, str] = {}
     values: dict[str, Value] = {}
     for binding in parse_stream(StringIO(text.replace("\r\n", "\n"))):
         source = f"{name} line {binding.original.line + _leading_newlines(binding.original.string)}"
@@ -52,8 +52,8 @@ def parse(content: bytes, name: str, process: Mapping[str, str], problems: list[
         if complaint is not None:
             problems.append(Problem(binding.key or name, None, source, complaint))
         elif binding.key is not None:
-            expanded = _expand(binding, found, process)
-            found[binding.key] = expanded
+            expanded = _expand(binding, above, process)
+            above[binding.key] = expanded
             values.pop(binding.key, None)
             if expanded.strip():
                 values[binding.key] = Value(expanded, source)
@@ -97,12 +97,12 @@ def _complaint(binding: Binding) -> str | None:
     return None
 
 
-def _expand(binding: Binding, found: Mapping[str, str], process: Mapping[str, str]) -> str:
+def _expand(binding: Binding, above: Mapping[str, str], process: Mapping[str, str]) -> str:
     if _raw(binding).startswith("'"):
         return binding.value or ""
 
     def replace(match: re.Match[str]) -> str:
         name, default = match["name"], match["default"] or ""
-        return process.get(name) or ("" if name in process else found.get(name, "")) or default
+        return process.get(name) or ("" if name in process else above.get(name, "")) or default
 
     return _REFERENCE.sub(replace, binding.value or "")

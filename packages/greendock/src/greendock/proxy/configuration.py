@@ -21,10 +21,10 @@ def read(process: Mapping[str, str]) -> dict[str, Any]:
     """
     problems = contract.problems(process)
     relevant = {name: text for name, text in process.items() if name.startswith(PREFIX)}
-    given = load(relevant, None, NAMES, problems)
-    problems += unknown_names(given, NAMES, (PREFIX,))
-    values = {variable.name: variable.read(given, problems) for variable in VARIABLES}
-    problems += _contradictions(values, given)
+    texts = load(relevant, None, NAMES, problems)
+    problems += unknown_names(texts, NAMES, (PREFIX,))
+    values = {variable.name: variable.read(texts, problems) for variable in VARIABLES}
+    problems += _contradictions(values, texts)
     if problems:
         raise ConfigurationError(problems)
     return values
@@ -45,11 +45,11 @@ def _answers(name: str, host: str) -> bool:
     return host in (name, name.removeprefix(".")) or (name[0] in "*." and host.endswith(name.removeprefix("*")))
 
 
-def _contradictions(values: Mapping[str, Any], given: Mapping[str, Value]) -> Iterator[Problem]:
+def _contradictions(values: Mapping[str, Any], texts: Mapping[str, Value]) -> Iterator[Problem]:
     """Yield what no single variable can show: values that are right alone and wrong together."""
 
     def problem(name: str, accepted: str) -> Problem:
-        value = given.get(name)
+        value = texts.get(name)
         source = value.source if value else "default"
         return Problem(name, str(values[name]), source, f"accepted: {accepted}")
 

@@ -77,6 +77,7 @@ def _conditions(values: Mapping[str, Any]) -> dict[str, bool]:
         "acme": values["NGINX_ACME_WEBROOT"] is not None,
         "allow": values["NGINX_ALLOW"] is not None,
         "basic_auth": values["NGINX_BASIC_AUTH_FILE"] is not None,
+        "brotli": values["NGINX_COMPRESSION"] and (Path(values["NGINX_STATIC_ROOT"]) / static.BROTLI).is_dir(),
         "cache": values["NGINX_CACHE_TIME"] is not None,
         "canonical_host": values["NGINX_CANONICAL_HOST"] is not None,
         "client_ca": values["NGINX_TLS_CLIENT_CA"] is not None,
@@ -219,8 +220,8 @@ def _nameservers(values: Mapping[str, Any]) -> list[str]:
     except OSError:
         return []
     fields = (line.split() for line in lines)
-    found = [field[1].partition("%")[0] for field in fields if len(field) > 1 and field[0] == "nameserver"]
-    return [each for each in (f"[{name}]" if ":" in name else name for name in found) if is_address(each)]
+    addresses = [field[1].partition("%")[0] for field in fields if len(field) > 1 and field[0] == "nameserver"]
+    return [each for each in (f"[{name}]" if ":" in name else name for name in addresses) if is_address(each)]
 
 
 def _hsts(values: Mapping[str, Any]) -> str:
@@ -275,11 +276,11 @@ def _static_origins(origins: list[str]) -> str:
 
 
 def _static_fingerprints(root: Path, url: str) -> dict[str, str]:
-    found = list(static.fingerprints(root)) if root.is_dir() else []
-    longest = max((len(url) + len(name) for name, _ in found), default=0)
+    fingerprints = list(static.fingerprints(root)) if root.is_dir() else []
+    longest = max((len(url) + len(name) for name, _ in fingerprints), default=0)
     return {
-        "STATIC_FINGERPRINTS": _lines('"{}" immutable;', (f"{url}{name}?{digest}" for name, digest in found)),
-        "MAP_HASH_MAX_SIZE": str(max(2048, 2 ** math.ceil(math.log2(2 * len(found) + 1)))),
+        "STATIC_FINGERPRINTS": _lines('"{}" immutable;', (f"{url}{name}?{digest}" for name, digest in fingerprints)),
+        "MAP_HASH_MAX_SIZE": str(max(2048, 2 ** math.ceil(math.log2(2 * len(fingerprints) + 1)))),
         "MAP_HASH_BUCKET_SIZE": str(64 * math.ceil((longest + static.FINGERPRINT_LENGTH + 64) / 64)),
     }
 

@@ -100,8 +100,8 @@ class Engine:
         labels = {_PROJECT: project, _SERVICE: service, _ONE_OFF: "False"}
         filters = [word for label in labels.items() for word in ("--filter", "label={}={}".format(*label))]
         ids = self._output("ps", "--all", "--quiet", "--no-trunc", *filters).split()
-        found = json.loads(self._output("inspect", "--type", "container", *ids)) if ids else []
-        return sorted(map(_container, found), key=lambda container: container.number)
+        described = json.loads(self._output("inspect", "--type", "container", *ids)) if ids else []
+        return sorted(map(_container, described), key=lambda container: container.number)
 
     def image_id(self, reference: str) -> str | None:
         """Return the id of the image that ``reference`` names, or ``None`` when there is none."""
@@ -221,20 +221,20 @@ def _service(config: dict[str, Any], name: str) -> Service:
     )
 
 
-def _container(found: dict[str, Any]) -> Container:
-    state, config, labels = found["State"], found["Config"], found["Config"]["Labels"]
+def _container(described: dict[str, Any]) -> Container:
+    state, config, labels = described["State"], described["Config"], described["Config"]["Labels"]
     health = state.get("Health") or {}
     checks = health.get("Log") or [{}]
-    networks = found["NetworkSettings"]["Networks"] or {}
+    networks = described["NetworkSettings"]["Networks"] or {}
     return Container(
-        id=found["Id"],
-        name=found["Name"].lstrip("/"),
+        id=described["Id"],
+        name=described["Name"].lstrip("/"),
         number=int(labels.get(_NUMBER, 0)),
-        image=found["Image"],
+        image=described["Image"],
         config_hash=labels.get(_HASH, ""),
         status=state["Status"],
         health=health.get("Status", ""),
-        restarts=found["RestartCount"],
+        restarts=described["RestartCount"],
         exit_code=state["ExitCode"],
         last_check=checks[-1].get("Output", "").strip(),
         addresses={name: address for name, network in networks.items() if (address := _address(network))},

@@ -19,7 +19,7 @@ from greendock.host import scheduling
 from greendock.proxy.types import ANY, LOCAL
 from greendock.runtime.lifecycle import Lifecycle
 from greendock.runtime.readiness import Readiness
-from greendock.server import checks, protocol
+from greendock.server import checks, client, protocol
 from greendock.server.checks import Together
 from greendock.server.settings import Setting
 
@@ -75,6 +75,10 @@ def own_hooks(
             worker.log.error("%s %s", f"APP_MODULE={module}" if module else "The application", complaint)
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
+    def name_the_client(worker: Any) -> None:
+        if protocol.served_by(type(worker)) == protocol.WSGI:
+            worker.wsgi = client.told_by_proxies(worker.wsgi, worker.cfg)
+
     def schedule(_server: Any, _worker: Any) -> None:
         scheduling.choose(options["GREENDOCK_SCHEDULER"])
 
@@ -85,7 +89,7 @@ def own_hooks(
             "on_reload": _own(lifecycle.install, readiness.refresh, explain_workers, name_health_path),
             "nworkers_changed": _own(readiness.resize),
             "post_fork": _own(lifecycle.start_boot_deadline, schedule),
-            "post_worker_init": _own(check_application),
+            "post_worker_init": _own(check_application, name_the_client),
             "worker_exit": _own(lifecycle.slow_down),
             "child_exit": _own(readiness.forget),
             "on_exit": _own(readiness.remove),

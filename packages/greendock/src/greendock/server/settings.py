@@ -168,8 +168,8 @@ def read(values: Mapping[str, Value], problems: list[Problem]) -> dict[str, Sett
     appended to ``problems``.
     """
     settings = {name: Setting(value, TEMPLATE) for name, value in DEFAULTS.items()}
-    given = {name: values[name] for name in known() if name in values}
-    for name, value in given.items():
+    written = {name: values[name] for name in known() if name in values}
+    for name, value in written.items():
         setting = name.removeprefix(PREFIX).lower()
         parsed = _parse(known()[name], setting, value, problems)
         if parsed is not None:
@@ -229,15 +229,15 @@ def _read_conventions(values: Mapping[str, Value], settings: dict[str, Setting],
 
 def _expand_networks(values: Mapping[str, Value], settings: dict[str, Setting], problems: list[Problem]) -> None:
     """Replace the word ``network`` in ``forwarded_allow_ips`` with the networks we are attached to."""
-    given = settings.get("forwarded_allow_ips")
-    if given is None:
+    trusted = settings.get("forwarded_allow_ips")
+    if trusted is None:
         return  # its text was refused
-    text = networks.expand(given.value)
+    text = networks.expand(trusted.value)
     try:
         validate("forwarded_allow_ips", text)
     except ValueError as error:
         name = "FORWARDED_ALLOW_IPS" if "FORWARDED_ALLOW_IPS" in values else f"{PREFIX}FORWARDED_ALLOW_IPS"
         accepted = f"accepted: addresses, CIDR networks, `network`, or * ({error})"
-        problems.append(Problem(name, given.value, given.source, accepted))
+        problems.append(Problem(name, trusted.value, trusted.source, accepted))
         return
-    settings["forwarded_allow_ips"] = Setting(text, given.source)
+    settings["forwarded_allow_ips"] = Setting(text, trusted.source)
