@@ -1,7 +1,7 @@
 """WebSocket round trips and server-sent events through ASGI peers: `python -m bench.streams`, about two minutes.
 
 Round trips: 64 clients, each sends a message when the one before has come back. Events: 500 clients, each gets the time
-five times a second; delay is from the application to the client. Memory is that of all processes while 500 clients listen.
+five times a second; delay is from the application to the client. Memory is that of all processes meanwhile.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.container.support import LONG, Stack, docker
+from tests.support import ROOT
 
 LOAD_APP = Path(__file__).parent / "apps" / "load"
 LOAD_ASGI = Path(__file__).parent / "apps" / "load_asgi"
@@ -42,7 +43,7 @@ class Site(Stack):
     def use_asgi(self) -> None:
         """Take the extra ``asgi`` among the dependencies, as docs/asgi.md says."""
         self.edit("pyproject.toml", lambda text: text.replace("greendock[", "greendock[asgi,"))
-        locked = self.run(str(self.folder / "scripts" / "uv"), "lock")
+        locked = self.run(str(ROOT / "scripts" / "uv"), "lock")
         assert locked.returncode == 0, locked.stderr
 
     def set_version(self, version: str) -> None:

@@ -56,9 +56,6 @@ def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int, as
             output = site.rollout()
         shown = table(clients.results.items()) + "\n" + output
         print(shown)
-        if asgi:
-            closed = {name: count for name, count in clients.results["WebSocket"].outcomes.items() if "closed" in name}
-            assert set(closed) == {"closed 1012"}, shown
         assert not any(result.failed for result in clients.results.values()), shown
         assert all(result.total for result in clients.results.values()), shown
         assert site.version() == "two"
