@@ -20,6 +20,15 @@ def _readme_commands() -> tuple[str, str]:
     return start, ask
 
 
+def test_a_port_that_is_changed_is_changed_for_both_tiers(stack: Stack) -> None:
+    (stack.folder / ".env").write_text("PORT=9000\nNGINX_HTTP_PORT=9090\n")
+    services = json.loads(stack.compose("config", "--format", "json").stdout)["services"]
+    assert services["app"]["environment"]["PORT"] == "9000"
+    assert {service["environment"]["NGINX_UPSTREAM"] for service in services.values()} == {"app:9000"}
+    assert services["nginx"]["environment"]["NGINX_HTTP_PORT"] == "9090"
+    assert services["nginx"]["ports"][0]["target"] == 9090
+
+
 def test_one_command_ends_with_two_healthy_containers_and_an_answered_request(stack: Stack) -> None:
     shutil.copy(stack.folder / ".env.example", stack.folder / ".env")
     start, commands = _readme_commands()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import sys
@@ -12,7 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.support import ROOT, Server, wait_for
+from tests.support import ROOT, Server, serving, wait_for
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,44 @@ def test_the_sample_run_as_a_module_is_ready_reloads_and_stops_as_under_the_comm
         assert server.wait_exit() == 0
     finally:
         server.close()
+
+
+SAYS_WHO = """
+import django, flask
+from django.conf import settings
+from django.http import JsonResponse
+from django.urls import path
+
+settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__)
+def who(request):
+    return JsonResponse([request.META["REMOTE_ADDR"], request.scheme, request.get_host()], safe=False)
+urlpatterns = [path("django", who)]
+django.setup()
+from django.core.handlers.wsgi import WSGIHandler
+by_django = WSGIHandler()
+
+by_flask = flask.Flask(__name__)
+@by_flask.get("/flask")
+def who():
+    return flask.jsonify([flask.request.remote_addr, flask.request.scheme, flask.request.host])
+
+def app(environ, start_response):
+    return (by_flask if environ["PATH_INFO"] == "/flask" else by_django)(environ, start_response)
+"""
+
+
+@pytest.mark.parametrize("worker_class", ["lean", "gthread", "sync", "drain", "request-id"])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_client_is_who_a_trusted_proxy_says_in_every_worker_class_and_framework(
+    tmp_path: Path, worker_class: str, trusted: bool
+) -> None:
+    proxies = "127.0.0.1" if trusted else "10.9.9.9"
+    headers = {"Host": "shop.example:8443", "X-Forwarded-Proto": "https"}
+    with serving(
+        tmp_path, SAYS_WHO, GUNICORN_WORKER_CLASS=worker_class, FORWARDED_ALLOW_IPS=proxies, WEB_CONCURRENCY="1"
+    ) as server:
+        for client in ("203.0.113.9", "2001:db8::9"):
+            for framework in ("django", "flask"):
+                told = server.get(f"/{framework}", **headers, **{"X-Forwarded-For": f"6.6.6.6, {client}"})[1]
+                scheme, address = ("https", client) if trusted else ("http", "127.0.0.1")
+                assert json.loads(told) == [address, scheme, "shop.example:8443"], (framework, client)

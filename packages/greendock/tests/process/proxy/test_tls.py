@@ -106,6 +106,22 @@ def test_a_request_over_http_2_reaches_the_application(secure: Proxy) -> None:
     assert " 200 " in done.stdout
 
 
+def test_http_2_can_be_off(launch: Callable[..., Proxy]) -> None:
+    proxy = launch(TLS="self-signed", HTTP2="off")
+    with handshake(proxy, context=unverified("h2", "http/1.1")) as connection:
+        assert connection.selected_alpn_protocol() == "http/1.1"
+
+
+def test_the_modern_profile_refuses_tls_1_2(launch: Callable[..., Proxy]) -> None:
+    proxy = launch(TLS="self-signed", TLS_PROFILE="modern")
+    with handshake(proxy) as connection:
+        assert connection.version() == "TLSv1.3"
+    context = unverified()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(ssl.SSLError):
+        handshake(proxy, context=context)
+
+
 def test_the_application_knows_that_the_client_used_https(secure: Proxy) -> None:
     response = ask(secure, "/scheme")
     seen = json.loads(response.read())

@@ -121,9 +121,9 @@ def _scheme(fields: Mapping[bytes, bytes], secure: Mapping[str, str]) -> str | N
     """Return the URL scheme a trusted proxy announces, or ``None`` when its headers contradict each other."""
     scheme = ""
     for name, value in secure.items():
-        given = fields.get(name.lower().encode("latin-1"))
-        if given is not None:
-            said = "https" if given == value.encode("latin-1") else "http"
+        header = fields.get(name.lower().encode("latin-1"))
+        if header is not None:
+            said = "https" if header == value.encode("latin-1") else "http"
             if scheme and said != scheme:
                 return None
             scheme = said
