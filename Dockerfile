@@ -73,10 +73,11 @@ RUN PATH=/srv/venv/bin:$PATH sh -ec "${BUILD_COMMAND:-true}"
 FROM ${NGINX_IMAGE} AS nginx
 LABEL org.opencontainers.image.title="greendock-nginx" \
       org.opencontainers.image.licenses="MIT"
-# python3 renders the configuration, curl asks for health, openssl makes the development certificate.
+# python3 renders the configuration, curl asks for health, openssl makes the development certificate, brotli compresses
+# static files.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 curl openssl \
+    && apt-get install --yes --no-install-recommends python3 curl openssl brotli \
     && rm -rf /var/lib/apt/lists/* \
     # Any account may be given to `docker run --user`; a volume made from this folder keeps its mode.
     && install -d -m 1777 /run/nginx /var/cache/nginx

@@ -16,7 +16,7 @@ from tests.support import ROOT, free_port, wait_for
 
 def _readme_commands() -> tuple[str, str]:
     """Return the README's blocks of commands: how to start, and what to ask a running stack."""
-    start, ask = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    _make, start, ask = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     return start, ask
 
 

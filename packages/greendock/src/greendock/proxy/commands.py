@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         _networks,
         "the networks NGINX_TRUSTED_PROXIES knows by name, where they come from, and how old they are",
     )
-    add("precompress", _precompress, "write name.gz beside each file that gains from it").add_argument(
+    add("precompress", _precompress, "write compressed twins of the files that gain from it").add_argument(
         "folder", type=Path
     )
     return parser

@@ -77,6 +77,7 @@ def _conditions(values: Mapping[str, Any]) -> dict[str, bool]:
         "acme": values["NGINX_ACME_WEBROOT"] is not None,
         "allow": values["NGINX_ALLOW"] is not None,
         "basic_auth": values["NGINX_BASIC_AUTH_FILE"] is not None,
+        "brotli": values["NGINX_COMPRESSION"] and (Path(values["NGINX_STATIC_ROOT"]) / static.BROTLI).is_dir(),
         "cache": values["NGINX_CACHE_TIME"] is not None,
         "canonical_host": values["NGINX_CANONICAL_HOST"] is not None,
         "client_ca": values["NGINX_TLS_CLIENT_CA"] is not None,

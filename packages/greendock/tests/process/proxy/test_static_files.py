@@ -52,6 +52,29 @@ def test_the_twin_made_at_build_time_is_sent_to_whoever_takes_gzip(site: Proxy) 
     assert "Content-Encoding" not in plain.headers
 
 
+@pytest.mark.parametrize("accepted", ["br", "gzip, deflate, br, zstd", "gzip;q=0.8, br;q=1.0", "BR"])
+def test_the_brotli_twin_is_sent_to_whoever_takes_it(site: Proxy, accepted: str) -> None:
+    with httpx.stream("GET", f"{site.url}/static/css/style.css", headers={"Accept-Encoding": accepted}) as response:
+        packed = b"".join(response.iter_raw())
+    assert packed == (site.folder / "static" / ".br" / "css" / "style.css").read_bytes()
+    assert (response.headers["Content-Encoding"], response.headers["Vary"]) == ("br", "Accept-Encoding")
+    assert response.headers["Content-Type"] == "text/css; charset=utf-8"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "gzip, br;q=0", "br; q=0.000, gzip", "gzip, brotli", "gzip, abr"])
+def test_the_brotli_twin_is_not_sent_to_anybody_else(site: Proxy, accepted: str) -> None:
+    response = site.get("/static/css/style.css", headers={"Accept-Encoding": accepted})
+    assert (response.headers["Content-Encoding"], response.content) == ("gzip", STYLE)
+
+
+def test_a_file_without_a_twin_is_sent_as_it_is(site: Proxy) -> None:
+    response = site.get("/static/photo.png", headers={"Accept-Encoding": "br, gzip"})
+    assert "Content-Encoding" not in response.headers
+    assert site.get("/static/none.css", headers={"Accept-Encoding": "br"}).json()["path"] == "/static/none.css"
+    assert site.get("/static/.br/css/style.css").status_code == 404
+
+
 def test_a_url_with_the_fingerprint_of_the_file_is_immutable(site: Proxy) -> None:
     mark = fingerprint(site.folder / "static" / "css" / "style.css")
     assert site.get(f"/static/css/style.css?v={mark}").headers["Cache-Control"] == IMMUTABLE
