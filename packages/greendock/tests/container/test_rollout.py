@@ -153,7 +153,7 @@ WORKER = "python -c \"import signal; print('a worker begins', flush=True); signa
 
 
 def test_the_release_command_runs_once_before_anything_new_serves_and_workers_follow(tmp_path: Path) -> None:
-    settings = {"GREENDOCK_RELEASE_COMMAND": "sh app/release.sh", "GREENDOCK_RESTART_AFTER": "1"}
+    settings = {"GREENDOCK_RELEASE_COMMAND": "sh app/release.sh", "GREENDOCK_RESTART_AFTER": "10"}
     settings |= {"COMPOSE_PROFILES": "worker", "WORKER_COMMAND": WORKER}
     site = Site(tmp_path / "site", QUICK | settings)
     (site.folder / "app/release.sh").write_text("echo migration one")
