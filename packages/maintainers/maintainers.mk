@@ -13,7 +13,7 @@ BEFORE_UP := engine base-images
 BEFORE_TEST := test-deps engine base-images test-unit test-process test-container
 BEFORE_LINT := lint-machinery
 
-.PHONY: new locks local test-unit test-process test-container test-fresh test-deps lint-machinery engine engine-stop base-images \
+.PHONY: fuzz new locks local test-unit test-process test-container test-fresh test-deps lint-machinery engine engine-stop base-images \
 	reference bench bench-containers
 
 new: ## make a project from this commit (DIR=../site, ARGS="--defaults --data framework=django")
@@ -27,6 +27,9 @@ local: ## the same stack without containers (Ctrl-C ends it)
 
 test-unit: ## the machinery without processes
 	export LEAN_FUZZ_SECONDS=$${LEAN_FUZZ_SECONDS:-5} && $(PYTEST) tests/unit ../../bench/tests --ignore ../../bench/tests/test_in_containers.py
+
+fuzz: ## whole environments and .env files made up at random, 10,000 of each
+	export FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-10000} && $(PYTEST) tests/unit/test_fuzz.py
 
 test-process: test-deps ## real Gunicorn, real Nginx, a real browser, as processes
 	@scripts/local-nginx >/dev/null
