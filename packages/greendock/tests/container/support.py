@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class Stack(testing.Stack):
             if source.is_file() and not name.startswith(("packages/greendock/tests/", "tests/", "docs/", "bench/")):
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(source.read_bytes())
+                shutil.copy(source, target)
 
     def shell(self, commands: str) -> str:
         """Run commands as the README gives them, on this stack's port; return their output."""

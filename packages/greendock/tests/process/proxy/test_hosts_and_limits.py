@@ -71,6 +71,22 @@ def test_a_body_over_the_limit_is_refused(launch: Callable[..., Proxy], record: 
     assert record.count("/large") == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "size", "status", "words"),
+    [("/.git/config", 0, 404, "Page not found"), ("/large", 1025, 413, "too large")],
+)
+def test_what_the_proxy_itself_refuses_has_a_page_for_visitors(
+    launch: Callable[..., Proxy], path: str, size: int, status: int, words: str
+) -> None:
+    page = launch(CLIENT_MAX_BODY_SIZE="1k").request("POST", path, content=b"x" * size)
+    assert page.status_code == status
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert words in page.text
+    assert str(status) in page.text
+    assert "again" not in page.text, "nothing changes by trying again"
+    assert "Retry-After" not in page.headers
+
+
 def test_too_many_or_too_large_headers_are_refused(proxy: Proxy) -> None:
     own = len(httpx.Client().headers) + 1  # and Host
     assert proxy.get("/", headers={f"X-{n}": "y" for n in range(100 - own)}).status_code == 200
