@@ -10,7 +10,7 @@ BEFORE_UP := engine base-images
 BEFORE_TEST := test-unit test-process test-container
 BEFORE_LINT := lint-machinery
 
-.PHONY: new locks local test-unit test-process test-container test-deps lint-machinery engine engine-stop base-images reference bench bench-containers
+.PHONY: fuzz new locks local test-unit test-process test-container test-deps lint-machinery engine engine-stop base-images reference bench bench-containers
 
 new: ## make a project from this commit (DIR=../site, ARGS="--defaults --data framework=django")
 	@scripts/copier new "$(DIR)" $(ARGS)
@@ -24,6 +24,9 @@ local: ## the same stack without containers (Ctrl-C ends it)
 test-unit: ## the machinery without processes
 	cd packages/greendock && LEAN_FUZZ_SECONDS=$${LEAN_FUZZ_SECONDS:-5} $(PYTEST) tests/unit
 	$(PYTEST) bench/tests --ignore bench/tests/test_in_containers.py
+
+fuzz: ## whole environments and .env files made up at random, 10,000 of each
+	cd packages/greendock && FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-10000} $(PYTEST) tests/unit/test_fuzz.py
 
 test-process: ## real Gunicorn, real Nginx, a real browser, as processes
 	@scripts/local-nginx >/dev/null

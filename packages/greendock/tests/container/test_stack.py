@@ -104,7 +104,7 @@ def test_https_is_one_variable_and_a_published_port(stack: Stack) -> None:
     stack.environment |= {"NGINX_TLS_PUBLIC_PORT": str(port)}
     stack.up()
     with httpx.Client(verify=False, follow_redirects=True) as client:  # noqa: S501 - a development certificate
-        answer = client.get(stack.url("/status.json"))
+        answer = client.get(f"http://127.0.0.1:{stack.port}/status.json")
     assert str(answer.url) == f"https://127.0.0.1:{port}/status.json"
     assert answer.json()["scheme"] == "https"
 
