@@ -45,9 +45,9 @@ class Everything:
         return {name: running.result for name, running in self._running.items()}
 
 
-@pytest.mark.parametrize("replicas", [1, 3])
-def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int) -> None:
-    with started(tmp_path / "site", replicas) as site:
+@pytest.mark.parametrize(("replicas", "asgi"), [(1, False), (3, False), (1, True)], ids=["1", "3", "asgi"])
+def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int, asgi: bool) -> None:
+    with started(tmp_path / "site", replicas, asgi=asgi) as site:
         before = site.containers("app")
         site.set_version("two")
         with Everything(site.url(), rate=100) as clients:
@@ -55,6 +55,7 @@ def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int) ->
             wait_for(lambda: clients.results["2 s"].total >= 3, "slow requests have been answered")
             output = site.rollout()
         shown = table(clients.results.items()) + "\n" + output
+        print(shown)
         assert not any(result.failed for result in clients.results.values()), shown
         assert all(result.total for result in clients.results.values()), shown
         assert site.version() == "two"

@@ -68,6 +68,10 @@ async def websocket(scope, receive, send):
         while not pathlib.Path("go").exists():
             await asyncio.sleep(0.01)
     await send({"type": "websocket.accept", "subprotocol": (scope["subprotocols"] or [None])[0]})
+    if scope["path"] == "/close":
+        code, _, reason = scope["query_string"].decode().partition("&")
+        await send({"type": "websocket.close", "code": int(code), "reason": reason})
+        return
     if scope["path"] == "/scope":
         shown = {name: scope[name] for name in ("client", "scheme", "path", "root_path", "query_string", "state")}
         await send({"type": "websocket.send", "text": json.dumps(shown, default=repr)})
@@ -212,6 +216,21 @@ async def empty(scope, receive, send):
     await part(send, b"", more=False)
 
 
+async def status(scope, receive, send):
+    await answer(send, status=int(scope["query_string"]), headers=[(b"location", b"/elsewhere")])
+
+
+async def cookies(scope, receive, send):
+    given = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
+    await answer(send, given, headers=[(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2; Path=/")])
+
+
+async def changes_state(scope, receive, send):
+    before = sorted(scope["state"])
+    scope["state"]["mine"] = True
+    await answer(send, json.dumps(before).encode())
+
+
 async def exits(scope, receive, send):
     raise SystemExit(3)
 
@@ -242,6 +261,9 @@ ROUTES = {
             too_short,
             empty,
             exits,
+            status,
+            cookies,
+            changes_state,
         )
     },
 }

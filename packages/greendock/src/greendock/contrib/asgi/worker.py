@@ -230,24 +230,25 @@ class AsgiWorker(Worker):  # type: ignore[misc]
             else:
                 self.loop.remove_reader(listener.fileno())
 
-    def _accept(self, listener: Any) -> bool:
-        """Accept one connection, so that each worker gets its share; ``False`` when none was waiting."""
+    def _accept(self, listener: Any) -> None:
+        """Accept one connection, and no more, so that each worker gets its share."""
         try:
             sock, _ = listener.accept()
         except BlockingIOError:
-            return False
+            return
         except OSError as error:
             if error.errno in _OUT_OF_RESOURCES:
                 self.log.error("Cannot accept a connection (%s); trying again in a moment.", error)
                 self._set_accepting(False)
                 self.loop.call_later(TICK / 10, self._set_accepting, True)
-                return False
-            return error.errno == errno.ECONNABORTED
-        sock.setblocking(False)
-        self.start(self._connect(sock))
+            return
+        self._begin(sock)
         if len(self.connections) >= self.cfg.worker_connections - 1:
             self._set_accepting(False)
-        return True
+
+    def _begin(self, sock: Any) -> None:
+        sock.setblocking(False)
+        self.start(self._connect(sock))
 
     async def _connect(self, sock: Any) -> None:
         try:
@@ -317,12 +318,25 @@ class AsgiWorker(Worker):  # type: ignore[misc]
         await self._end_lifespan(end)
 
     def _take_queued(self, queued: int) -> int:
-        """Accept what waits in the kernel; return how many connections may still be waiting."""
-        while queued and len(self.connections) + len(self.tasks) < self.cfg.worker_connections:
-            if not any(self._accept(listener) for listener in self.sockets):
-                return 0
-            queued -= 1
-        return queued
+        """Accept what waits in the kernel; return how many connections may still be waiting.
+
+        A listener is closed in the moment its queue is found empty: whoever connects in between is reset.
+        """
+        for listener in list(self.sockets):
+            taken: list[Any] = []
+            room = min(queued, self.cfg.worker_connections - len(self.connections) - len(self.tasks))
+            try:
+                while len(taken) < room:
+                    taken.append(listener.accept()[0])
+            except BlockingIOError:
+                listener.close()
+                self.sockets.remove(listener)
+            except OSError as error:  # out of file descriptors: some are free when requests have ended
+                self.log.debug("Cannot take a queued connection yet: %s", error)
+            queued -= len(taken)
+            for sock in taken:
+                self._begin(sock)
+        return queued if self.sockets else 0
 
     def _close_listeners(self) -> None:
         for listener in self.sockets:
