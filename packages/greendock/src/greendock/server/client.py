@@ -32,9 +32,9 @@ def told_by_proxies(application: WSGIApplication, config: Any) -> WSGIApplicatio
 
     @lru_cache(_REMEMBERED)
     def client(peer: str, forwarded: str) -> tuple[str, str] | None:
-        """Return the address and the port (``"0"``: not told) that ``forwarded`` names; ``None`` when the peer counts nothing.
+        """Return the address and the port (``"0"``: not told) that ``forwarded`` names.
 
-        The last address that is no proxy's, or the first of all when all are.
+        The last address that is no proxy's, or the first of all when all are; ``None`` when the peer counts nothing.
         """
         if peer and not trusted(peer):  # a Unix socket's peer has no address, and is trusted
             return None
