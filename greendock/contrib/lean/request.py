@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn.http.body import Body, LengthReader
@@ -72,6 +73,13 @@ class Peer(HeaderPolicy):  # type: ignore[misc]
         self.secure_scheme_headers: dict[str, str] = self._peer_trusted_for_forwarded()[0]
 
 
+#: Attributes that every request of a configuration has in common.
+_PARSERS = frozenset(
+    "limit_request_line limit_request_fields limit_request_field_size max_buffer_headers "  # noqa: SIM905
+    "_use_fast _fast_limit_request_line".split()
+)
+
+
 class PlainRequest(Request):  # type: ignore[misc]
     """A Gunicorn request built from a plain head; hooks, loggers and applications see the usual attributes."""
 
@@ -79,6 +87,8 @@ class PlainRequest(Request):  # type: ignore[misc]
     proxy_protocol_info = None
     must_close = False
     _expected_100_continue = False
+    #: Set by the connection.
+    open_source: Callable[[], Unreader] = Unreader
 
     def __init__(self, peer: Peer, req_number: int) -> None:
         # Gunicorn's own __init__ parses; here parsing is done.
@@ -89,6 +99,15 @@ class PlainRequest(Request):  # type: ignore[misc]
         self.body = Body(LengthReader(None, 0))
         self.content_length = 0
         self.peer_closes = False
+        self.peer = peer
+
+    def __getattr__(self, name: str) -> Any:
+        """What Gunicorn's parser leaves behind and nobody here needs: its source, limits and flags."""
+        if name == "unreader":
+            return self.open_source()
+        if name in _PARSERS:
+            return getattr(self.peer.limits, name)
+        raise AttributeError(name)
 
     def should_close(self) -> bool:
         """Whether the connection ends after this request (RFC 9112 section 9.3)."""
