@@ -15,16 +15,14 @@ ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     UV_PYTHON_DOWNLOADS=never
 RUN python -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check "uv==0.13.8"
 WORKDIR /build
-# Dependencies first: this layer is built again only when the lock file changes. uv checks every hash in uv.lock.
+# Dependencies first: this layer is built again only when they change. uv checks every hash in uv.lock.
 COPY pyproject.toml uv.lock ./
-RUN /opt/uv/bin/uv sync --locked --no-default-groups --group app --all-extras --no-install-project
-COPY README.md LICENSE ./
-COPY greendock/ greendock/
-RUN /opt/uv/bin/uv sync --locked --no-default-groups --group app --all-extras --no-editable
+COPY packages/ packages/
+RUN /opt/uv/bin/uv sync --locked --no-default-groups --no-editable \
+    && python -c "import py_compile; py_compile.compile('packages/greendock/src/greendock/runtime/healthcheck.py', '/srv/healthcheck.pyc', doraise=True)"
 COPY gunicorn.conf.py /srv/app/
 COPY app/ /srv/app/app/
-RUN python -m compileall -q -j 0 /srv/app \
-    && python -c "import py_compile; py_compile.compile('greendock/healthcheck.py', '/srv/healthcheck.pyc', doraise=True)"
+RUN python -m compileall -q -j 0 /srv/app
 
 # --- the image ------------------------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE}
@@ -34,7 +32,7 @@ RUN groupadd --system --gid 10001 app && useradd --system --uid 10001 --gid app 
     && install -d -o app -g app /run/greendock
 COPY --from=build /srv/venv /srv/venv
 COPY --from=build /srv/app /srv/app
-# The healthcheck runs alone, without the interpreter's site packages: see greendock/healthcheck.py.
+# The healthcheck runs alone, without the interpreter's site packages: see greendock/runtime/healthcheck.py.
 COPY --from=build /srv/healthcheck.pyc /srv/healthcheck.pyc
 ENV PATH=/srv/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -16,6 +16,6 @@ Gunicorn takes every name in this file that is a setting of its own, at start an
 
 from pathlib import Path
 
-from greendock.build import build_or_exit
+from greendock.server.build import build_or_exit
 
 globals().update(build_or_exit(dotenv=Path(__file__).with_name(".env")).gunicorn())

@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, render_template, request, url_for
 
-from greendock import healthcheck
+from greendock.runtime import healthcheck
 
 READINESS_FILE = os.environ.get("GREENDOCK_READINESS_FILE") or healthcheck.DEFAULT_FILE
 

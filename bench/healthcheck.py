@@ -44,7 +44,7 @@ def _cpu(command: list[str]) -> float:
 def main() -> None:
     """Print the table."""
     sys.path.insert(0, str(HEALTHCHECK.parent.parent))
-    from greendock.healthcheck import start_time  # noqa: PLC0415 - after the path is set
+    from greendock.runtime.healthcheck import start_time  # noqa: PLC0415 - after the path is set
 
     server = HTTPServer(("127.0.0.1", 0), _Ok)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -29,8 +29,8 @@ from types import SimpleNamespace
 
 from gunicorn.config import Config
 
-from greendock import hooks
-from greendock.hook_events import EVENTS
+from greendock.hooks import chain
+from greendock.hooks.events import EVENTS
 
 ROOT = Path(__file__).resolve().parent.parent
 APPLICATION = """
@@ -96,9 +96,9 @@ def calls_alone(count: int | None) -> float:
     worker, request = SimpleNamespace(log=log, age=1), SimpleNamespace(method="GET", path="/")
     before, after = config.pre_request, config.post_request
     if count:
-        steps = [hooks.Hook("nothing", lambda *_: None)] * count
+        steps = [chain.Hook("nothing", lambda *_: None)] * count
         before, after = (
-            hooks.chain(EVENTS[name], steps, hooks.Options(slow=1)) for name in ("pre_request", "post_request")
+            chain.chain(EVENTS[name], steps, chain.Options(slow=1)) for name in ("pre_request", "post_request")
         )
 
     def both() -> None:

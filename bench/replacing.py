@@ -136,7 +136,7 @@ def measure(way: str, proxy: str, application: str) -> dict[str, object]:
                     new = [replica(), replica()]
                     for container in new:
                         wait_healthy(container)
-                    command = ("python3", "-m", "greendock.edge", "upstream", *map(address, new))
+                    command = ("python3", "-m", "greendock.proxy", "upstream", *map(address, new))
                     docker("exec", nginx, *command)
                     docker("stop", "--time", "60", *pair)
                     pair = new

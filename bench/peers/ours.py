@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from gunicorn.workers import SUPPORTED_WORKERS
 
 from bench.peers.model import ASGI, LIMIT, OURS, ROOT, WSGI, Peer, Place, Program, installed, python
-from greendock.build import build
-from greendock.plugins import WORKERS
-from greendock.plugins import installed as plugins
+from greendock.hooks.plugins import WORKERS
+from greendock.hooks.plugins import installed as plugins
+from greendock.server.build import build
 
 DEFAULT = "greendock"
 _GUNICORN_ANSWERS = frozenset({"hello", "json", "wait", "large", "upload"})
@@ -59,7 +59,7 @@ def stack(environment: Mapping[str, str], replicas: int = 1) -> Callable[[Place]
             proxy["NGINX_WORKER_USER"] = "root"
         return [
             *(Program((installed("greendock"), "run", "gunicorn"), each | dict(environment)) for each in gunicorns),
-            Program(python("-m", "greendock.edge", "run"), proxy),
+            Program(python("-m", "greendock.proxy", "run"), proxy),
         ]
 
     return programs

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
-from greendock import kinds
-from greendock.plugins import ServerPlugin
-from greendock.schema import Variable
+from greendock.env import types
+from greendock.env.variable import Variable
+from greendock.hooks.plugins import ServerPlugin
 
 PATHS = "GREENDOCK_WARM_UP_PATHS"
 
@@ -21,7 +21,7 @@ class WarmUp(ServerPlugin):
     """Hooks ``post_worker_init``: a path that does not answer gives the start up (see GREENDOCK_HOOK_FAIL_FAST)."""
 
     variables = (
-        Variable(PATHS, kinds.LIST, "/", "Paths that `warm-up` asks each worker for before it is ready.", "Plugins"),
+        Variable(PATHS, types.LIST, "/", "Paths that `warm-up` asks each worker for before it is ready.", "Plugins"),
     )
 
     def __init__(self) -> None:

@@ -1,1 +1,0 @@
-"""Rolling out a new version on one host with plain Compose. Standard library only; `deploy/rollout` is the command."""

@@ -1,1 +1,0 @@
-"""Greendock: the machinery behind ``gunicorn.conf.py``."""

@@ -1,0 +1,1 @@
+"""The ``greendock`` command."""

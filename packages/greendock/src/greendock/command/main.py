@@ -1,0 +1,151 @@
+"""The ``greendock`` command: what is set, whether it is right, what can be set, which plugins there are.
+
+Imports are made where they are needed: ``greendock run`` stands before every start of the container.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from greendock import __version__
+from greendock.runtime import process
+from greendock.server import preimport
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status (2 for a configuration that is refused)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] in (["proxy"], ["rollout"]):  # each has a command line of its own
+        return _PARTS[arguments[0]](arguments[1:])
+    options = _parser().parse_args(arguments)
+    command = {
+        "run": _run,
+        "config": _config,
+        "check": _check,
+        "env": _env,
+        "plugins": _plugins,
+        "health": _health,
+    }[options.command]
+    try:
+        return command(options)
+    except BrokenPipeError:  # `greendock env | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="greendock", description="Gunicorn behind Nginx, configured by environment.")
+    parser.add_argument("--version", action="version", version=f"greendock {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def add(name: str, text: str, *, rest: str = "", formats: tuple[str, ...] = ()) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        if formats:
+            command.add_argument("--format", choices=formats, default=formats[0])
+        if rest:
+            command.add_argument("rest", nargs=argparse.REMAINDER, help=rest)
+        return command
+
+    add(
+        "run",
+        "Run a command (default: gunicorn) in an environment that Gunicorn can be imported in.",
+        rest="the command",
+    ).add_argument("--server", action="store_true", help="the command is a server: not ready until it says so")
+    add(
+        "config",
+        "Show every setting, its value and where it came from.",
+        rest="Gunicorn's own arguments",
+        formats=("table", "json"),
+    )
+    add("check", "Check the configuration and exit: 0 when it is right, 2 when it is not.")
+    add("env", "Show the reference of all variables.", formats=("table", "markdown", "dotenv", "proxy"))
+    add(
+        "plugins",
+        "List installed plugins: package, version, whether enabled, what each hooks.",
+        formats=("table", "json"),
+    )
+    add("proxy", "Render, check, run and steer Nginx: `greendock proxy --help`.")
+    add("rollout", "Replace the running application, or Nginx, on this host: `greendock rollout --help`.")
+    health = add("health", "Say whether the running server is ready, and why.")
+    health.add_argument("file", nargs="?", help="the readiness file")
+    health.add_argument("--json", action="store_true")
+    return parser
+
+
+def _dotenv() -> Path:
+    return Path.cwd() / ".env"
+
+
+def _run(options: argparse.Namespace) -> int:
+    command = options.rest or ["gunicorn"]
+    if not preimport.prepare(os.environ):
+        _check(options)
+    # Console scripts of this very environment first, so that nothing needs to be activated.
+    process.announce(command, server=options.server)
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        print(f"greendock: {command[0]}: {error.strerror}", file=sys.stderr)
+        return 127
+
+
+def _config(options: argparse.Namespace) -> int:
+    environment = preimport.hide(os.environ)
+    from greendock.command import show
+    from greendock.server.build import build_or_exit
+
+    rest = [argument for argument in options.rest if argument != "--"]
+    print(show.effective(build_or_exit(_dotenv(), environment), rest, options.format))
+    return 0
+
+
+def _check(_options: argparse.Namespace) -> int:
+    environment = preimport.hide(os.environ)
+    from greendock.server.build import build_or_exit
+
+    build_or_exit(_dotenv(), environment)
+    print("greendock: the configuration is right")
+    return 0
+
+
+def _env(options: argparse.Namespace) -> int:
+    preimport.hide(os.environ)  # the reference must not depend on who asks: Gunicorn takes some defaults from there
+    from greendock.command import reference
+
+    print(reference.render(options.format), end="")
+    return 0
+
+
+def _plugins(options: argparse.Namespace) -> int:
+    environment = preimport.hide(os.environ)
+    from greendock.command import show
+
+    print(show.plugin_list(environment, _dotenv(), options.format))
+    return 0
+
+
+def _proxy(arguments: list[str]) -> int:
+    from greendock.proxy import commands
+
+    return commands.main(arguments)
+
+
+def _rollout(arguments: list[str]) -> int:
+    from greendock.rollout import cli
+
+    return cli.main(arguments)
+
+
+_PARTS = {"proxy": _proxy, "rollout": _rollout}
+
+
+def _health(options: argparse.Namespace) -> int:
+    from greendock.runtime import healthcheck
+
+    flags = ["--json"] if options.json else []
+    return healthcheck.main(flags + ([options.file] if options.file else []))

@@ -1,0 +1,1 @@
+"""Gunicorn's hooks: the events, chains of callables for each, and the plugins that bring some."""

@@ -1,0 +1,1 @@
+"""What this machine or container allows: CPUs and memory, networks, scheduling."""

@@ -1,0 +1,251 @@
+"""``greendock proxy`` (in the proxy's image ``greendock``): render, check, run and steer the proxy.
+
+Exit codes: 0 done; 1 refused by Nginx or the machine; 2 a wrong configuration or command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from greendock.env.problems import ConfigurationError
+from greendock.host import scheduling
+from greendock.proxy import certificate, configuration, master, static
+from greendock.proxy.render import certificate_paths, render, worker_processes
+from greendock.proxy.rundir import RunDir
+from greendock.proxy.template import TemplateError
+from greendock.proxy.types import LOCAL, UPSTREAM
+
+_RELOAD_TIMEOUT = 15.0
+
+
+class RefusedError(Exception):
+    """Nginx or the machine would not have it; the text says why."""
+
+
+def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Run one command and return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        command: Callable[[argparse.Namespace, dict[str, Any]], None] = options.command
+        command(options, {} if _other_command(options) else configuration.read(environ))
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (RefusedError, TemplateError, TimeoutError) as error:
+        print(f"greendock: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"greendock: {error.filename or ''}: {error.strerror}".replace(" : ", " "), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="greendock", description=__doc__.split("\n", 1)[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace, dict[str, Any]], None], summary: str) -> Any:
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(command=command)
+        return sub
+
+    run = add("run", _run, "render, test, and become Nginx; or become another command")
+    run.add_argument("rest", nargs=argparse.REMAINDER, metavar="COMMAND", help="default: nginx")
+    add("config", _config, "print the rendered configuration")
+    add("check", _check, "validate the variables and have Nginx test the result")
+    add("render", _render, "write nginx.conf into a folder").add_argument("--output", type=Path, required=True)
+    add("reload", _reload, "render again and reload; a refused configuration changes nothing").add_argument(
+        "--wait", action="store_true", help="return when no worker has the old configuration any more"
+    )
+    upstream = add(
+        "upstream",
+        _upstream,
+        "point Nginx at these addresses, wait until none of the old is used; without any, say where it points",
+    )
+    upstream.add_argument("addresses", nargs="*", metavar="HOST:PORT")
+    upstream.add_argument("--default", action="store_true", help="return to NGINX_UPSTREAM")
+    upstream.add_argument("--no-wait", action="store_true", help="return as soon as new requests go there")
+    add("maintenance", _maintenance, "answer 503 with Retry-After, or stop doing so").add_argument(
+        "state", choices=("on", "off", "status")
+    )
+    add("health", _health, "ask the internal port whether Nginx answers")
+    add("precompress", _precompress, "write name.gz beside each file that gains from it").add_argument(
+        "folder", type=Path
+    )
+    return parser
+
+
+def _config(_: argparse.Namespace, values: dict[str, Any]) -> None:
+    print(_rendered(values), end="")
+
+
+def _render(options: argparse.Namespace, values: dict[str, Any]) -> None:
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "nginx.conf").write_text(_rendered(values), encoding="utf-8")
+
+
+def _check(_: argparse.Namespace, values: dict[str, Any]) -> None:
+    rundir = _prepared(values)
+    with rundir.locked():
+        _test(values, rundir, _rendered(values)).unlink()
+    print("greendock: the configuration is good")
+
+
+def _other_command(options: argparse.Namespace) -> bool:
+    """Whether `run` was given something else than Nginx, which needs no configuration: `run sh`."""
+    return getattr(options, "rest", None) not in (None, [], ["nginx"])
+
+
+def _run(options: argparse.Namespace, values: dict[str, Any]) -> None:
+    if _other_command(options):
+        _become(options.rest)
+    rundir = _prepared(values)
+    with rundir.locked():
+        _test(values, rundir, _rendered(values)).replace(rundir.configuration)
+    _announce(values)
+    command = [*_nginx(values, rundir, rundir.configuration), "-g", "daemon off;"]
+    scheduling.choose(values["NGINX_SCHEDULER"])
+    _become(command)
+
+
+def _become(command: list[str]) -> NoReturn:
+    try:
+        os.execvp(command[0], command)  # noqa: S606
+    except OSError as error:
+        raise RefusedError(f"{command[0]}: {error.strerror}") from error
+
+
+def _reload(options: argparse.Namespace, values: dict[str, Any]) -> None:
+    rundir = _prepared(values)
+    with rundir.locked():
+        old = _apply(values, rundir)
+        if options.wait:
+            _wait_for_end(values, rundir, old)
+    print("greendock: reloaded")
+
+
+def _upstream(options: argparse.Namespace, values: dict[str, Any]) -> None:
+    if options.addresses and options.default:
+        raise RefusedError("upstream: give addresses, or --default")
+    rundir = _prepared(values)
+    if not options.addresses and not options.default:
+        print(" ".join(rundir.upstream() or values["NGINX_UPSTREAM"]))
+        return
+    try:
+        wanted = None if options.default else UPSTREAM.parse(" ".join(options.addresses))
+    except ValueError as error:
+        raise RefusedError(f"upstream: {error}: accepted: {UPSTREAM.accepted}") from error
+    with rundir.locked():
+        before = rundir.upstream()
+        rundir.set_upstream(wanted)
+        try:
+            old = _apply(values, rundir)
+        except BaseException:
+            rundir.set_upstream(before)
+            raise
+        if not options.no_wait:
+            _wait_for_end(values, rundir, old)
+    print(f"greendock: upstream is {' '.join(wanted or values['NGINX_UPSTREAM'])}")
+
+
+def _maintenance(options: argparse.Namespace, values: dict[str, Any]) -> None:
+    flag = RunDir(Path(values["NGINX_RUN_DIR"])).maintenance
+    if options.state == "on":
+        flag.touch(mode=0o644)
+    elif options.state == "off":
+        flag.unlink(missing_ok=True)
+    print(f"greendock: maintenance is {'on' if flag.exists() else 'off'}")
+
+
+def _health(_: argparse.Namespace, values: dict[str, Any]) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", values["NGINX_STATUS_PORT"], timeout=2)
+    try:
+        connection.request("GET", "/healthz")
+        status = connection.getresponse().status
+    except OSError as error:
+        raise RefusedError(f"unhealthy: {error.strerror or error}") from error
+    finally:
+        connection.close()
+    if status != 200:
+        raise RefusedError(f"unhealthy: answered {status}")
+    print("ok")
+
+
+def _precompress(options: argparse.Namespace, _: dict[str, Any]) -> None:
+    print(f"greendock: {static.precompress(options.folder)} files compressed")
+
+
+def _rendered(values: dict[str, Any]) -> str:
+    return render(values, RunDir(Path(values["NGINX_RUN_DIR"])).upstream())
+
+
+def _prepared(values: dict[str, Any]) -> RunDir:
+    """Make what Nginx writes to; a folder that cannot be written is named here rather than by a failing request."""
+    rundir = RunDir(Path(values["NGINX_RUN_DIR"]))
+    for folder in (rundir.path, Path(values["NGINX_TEMP_DIR"])):
+        try:
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise RefusedError(
+                f"{folder} cannot be written ({error.strerror}): mount a tmpfs or a volume there"
+            ) from error
+    if values["NGINX_TLS"] == "self-signed":
+        try:
+            certificate.ensure_self_signed(*certificate_paths(values))
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise RefusedError(f"no self-signed certificate: {getattr(error, 'stderr', None) or error}") from error
+    return rundir
+
+
+def _nginx(values: dict[str, Any], rundir: RunDir, file: Path) -> list[str]:
+    return [values["NGINX_BINARY"], "-p", f"{rundir.path}/", "-e", "stderr", "-c", str(file)]
+
+
+def _test(values: dict[str, Any], rundir: RunDir, text: str) -> Path:
+    """Write the candidate beside the configuration in use and have Nginx test it; return its path."""
+    candidate = rundir.path / "nginx.conf.candidate"
+    candidate.write_text(text, encoding="utf-8")
+    try:
+        tested = subprocess.run(
+            [*_nginx(values, rundir, candidate), "-t", "-q"], check=False, stderr=subprocess.PIPE, text=True
+        )
+    except OSError as error:
+        raise RefusedError(f"{values['NGINX_BINARY']}: {error.strerror}") from error
+    sys.stderr.write(tested.stderr)
+    if tested.returncode != 0:
+        raise RefusedError("nginx -t refused the configuration (above); nothing was changed")
+    return candidate
+
+
+def _apply(values: dict[str, Any], rundir: RunDir) -> list[int]:
+    """Have the running Nginx use what is rendered now; return its former workers."""
+    pid = rundir.pid()
+    if pid is None:
+        raise RefusedError(f"no Nginx runs with {rundir.path}")
+    _test(values, rundir, _rendered(values)).replace(rundir.configuration)
+    return master.reload(pid, _RELOAD_TIMEOUT)
+
+
+def _wait_for_end(values: dict[str, Any], rundir: RunDir, old: list[int]) -> None:
+    pid = rundir.pid()
+    if pid and not master.wait_for_end(pid, old, values["NGINX_SHUTDOWN_TIMEOUT"] + _RELOAD_TIMEOUT):
+        raise RefusedError("the new configuration is in use, but former workers have not ended")
+
+
+def _announce(values: dict[str, Any]) -> None:
+    notes = [f"{worker_processes(values)} workers", f"upstream {' '.join(values['NGINX_UPSTREAM'])}"]
+    if values["NGINX_SERVER_NAMES"] == [LOCAL]:
+        notes.append("answering local names only: set NGINX_SERVER_NAMES to your host names")
+    if values["NGINX_TLS"] == "self-signed":
+        notes.append("self-signed certificate, for development only")
+    print("greendock: " + "; ".join(notes), file=sys.stderr, flush=True)

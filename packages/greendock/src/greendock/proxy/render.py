@@ -1,0 +1,219 @@
+"""Typed values to nginx.conf: the few lines that depend on the machine or on several values, then the templates."""
+
+from __future__ import annotations
+
+import grp
+import math
+import os
+import pwd
+import re
+import resource
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from greendock.host.cgroups import read_limits
+from greendock.proxy import static, template
+from greendock.proxy.types import ANY, AUTO, LOCAL, is_address
+
+# Names that cannot be a stranger's way in: no public DNS name or public address is among them.
+# RFC 6761 (localhost, test), RFC 6762 (local), ICANN's reservation of `internal`, RFC 1918, RFC 4193.
+_LOCAL_NAMES = (
+    "localhost",
+    "*.localhost",
+    "*.local",
+    "*.internal",
+    "*.test",
+    '"~^[a-z0-9_-]+$"',
+    '"~^(127|10|192\\.168|172\\.(1[6-9]|2[0-9]|3[01]))\\.[0-9.]+$"',
+    '"~^\\[(::1|f[cd][0-9a-f:]+)\\]$"',
+)
+SHIPPED = Path(__file__).resolve().parent
+# Above this a worker gains nothing from more descriptors.
+_DESCRIPTORS = 1048576
+
+
+def render(values: Mapping[str, Any], upstream: Iterable[str] | None = None) -> str:
+    """Return the whole configuration as one text.
+
+    ``values`` come from ``configuration.read``; ``upstream`` replaces ``NGINX_UPSTREAM`` (what a rollout points at).
+    Raises ``greendock.proxy.template.TemplateError``.
+    """
+    addresses = list(upstream or values["NGINX_UPSTREAM"])
+    texts = {name: text(value) for name, value in values.items()} | _derived(values, addresses)
+    rendered = template.render(SHIPPED / "templates", "nginx.conf", texts, _conditions(values))
+    # What had no value has left a blank line.
+    return re.sub(r"\n(?:[ \t]*\n){2,}", "\n\n", re.sub(r"[ \t]+\n", "\n", rendered))
+
+
+def text(value: Any) -> str:
+    """Return a typed value as nginx.conf holds it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return " ".join(value) if isinstance(value, list) else str(value)
+
+
+def _conditions(values: Mapping[str, Any]) -> dict[str, bool]:
+    tls = values["NGINX_TLS"] != "off"
+    names = values["NGINX_SERVER_NAMES"]
+    return {
+        "any_host": names == [ANY],
+        "by_address": tls and (names == [LOCAL] or any(map(is_address, names))),
+        "acme": values["NGINX_ACME_WEBROOT"] is not None,
+        "cache": values["NGINX_CACHE_TIME"] is not None,
+        "connection_limit": values["NGINX_CONNECTION_LIMIT"] is not None,
+        "http3": values["NGINX_HTTP3"],
+        "json_log": values["NGINX_LOG_FORMAT"] == "json",
+        "rate_limit": values["NGINX_RATE_LIMIT"] is not None,
+        "redirect": tls and values["NGINX_TLS_REDIRECT"],
+        "tls": tls,
+        "unknown_hosts_tls": tls and names != [ANY],
+    }
+
+
+def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
+    conditions = _conditions(values)
+    v6 = _has_ipv6() if values["NGINX_IPV6"] == AUTO else values["NGINX_IPV6"] == "on"
+    names = values["NGINX_SERVER_NAMES"]
+    nameservers = _nameservers(values)
+    certificate, key = certificate_paths(values)
+    http = _listen(values["NGINX_HTTP_PORT"], v6)
+    https = _listen(values["NGINX_HTTPS_PORT"], v6, " ssl")
+    quic = _listen(values["NGINX_HTTPS_PORT"], v6, " quic")
+    public_port = values["NGINX_TLS_PUBLIC_PORT"]
+    return {
+        "ERROR_HTML": str(_error_page(values, "error.html")),
+        "ERROR_JSON": str(_error_page(values, "error.json")),
+        "METRICS_PAGE": str(SHIPPED / "metrics" / "nginx.prom"),
+        "WORKER_PROCESSES": str(worker_processes(values)),
+        "WORKER_NOFILE": str(_descriptors(values["NGINX_WORKER_CONNECTIONS"])),
+        "WORKER_USER": _worker_user(values["NGINX_WORKER_USER"]),
+        "LISTEN_HTTP": _default_server(http, conditions["any_host"]),
+        "LISTEN_HTTP_DEFAULT": _default_server(http, True),
+        "LISTEN_HTTPS": _default_server(https, conditions["any_host"]),
+        "LISTEN_HTTPS_DEFAULT": _default_server(https, True),
+        # `reuseport` belongs to one `listen` of each address: https://nginx.org/r/listen
+        "LISTEN_QUIC": _default_server(quic, conditions["any_host"]).replace("default", "reuseport default"),
+        "LISTEN_QUIC_DEFAULT": quic.replace(";", " reuseport default_server;"),
+        "LISTEN_STATUS": _listen(values["NGINX_STATUS_PORT"], v6),
+        "SERVER_NAMES": {ANY: "_", LOCAL: " ".join(_LOCAL_NAMES)}.get(names[0], text(names)),
+        "REAL_IP_FROM": _lines("set_real_ip_from {};", values["NGINX_TRUSTED_PROXIES"] or []),
+        "TRUSTED_PROXIES": _lines("{} 1;", values["NGINX_TRUSTED_PROXIES"] or []),
+        "STATUS_ALLOW": _lines("allow {};", values["NGINX_STATUS_ALLOW"]),
+        "RESOLVER": f"resolver {text(nameservers)} valid={values['NGINX_RESOLVER_VALID']};" if nameservers else "",
+        "UPSTREAM_SERVERS": "\n".join(_upstream_server(each, bool(nameservers)) for each in addresses),
+        "PROXY_BUSY_BUFFERS_SIZE": str(type(values["NGINX_PROXY_BUFFER_SIZE"])(2 * values["NGINX_PROXY_BUFFER_SIZE"])),
+        "TLS_CERTIFICATE": str(certificate),
+        "TLS_CERTIFICATE_KEY": str(key),
+        "TLS_PUBLIC_PORT_SUFFIX": "" if public_port == 443 else f":{public_port}",
+        "HSTS": _hsts(values),
+        "LOG_EXCLUDE": _lines('"{}" 0;', [path for path in values["NGINX_LOG_EXCLUDE"] if path != "none"]),
+        "ACCESS_LOG": _access_log(values["NGINX_ACCESS_LOG"]),
+        "MAINTENANCE_RETRY_AFTER": str(int(values["NGINX_MAINTENANCE_RETRY_AFTER"])),
+        # A URL prefix holds nothing that a regular expression knows but the dot.
+        "STATIC_URL_PATTERN": values["NGINX_STATIC_URL"].replace(".", "\\."),
+        "STATIC_MAX_AGE": str(int(values["NGINX_STATIC_MAX_AGE"])),
+        **_static_fingerprints(Path(values["NGINX_STATIC_ROOT"]), values["NGINX_STATIC_URL"]),
+    }
+
+
+def _error_page(values: Mapping[str, Any], name: str) -> Path:
+    """Return the operator's own page of this name, or the shipped one."""
+    own = Path(values["NGINX_CONFIG_DIR"]) / "errors" / name
+    return own if own.is_file() else SHIPPED / "errors" / name
+
+
+def worker_processes(values: Mapping[str, Any]) -> int:
+    """Return how many workers run: one for each CPU the container may use, a part of a CPU counting as one."""
+    wanted = values["NGINX_WORKER_PROCESSES"]
+    return max(1, math.ceil(read_limits().cpus)) if wanted == AUTO else int(wanted)
+
+
+def certificate_paths(values: Mapping[str, Any]) -> tuple[Path, Path]:
+    """Return where the certificate and its key are: the operator's, or the self-signed one in the run directory."""
+    if values["NGINX_TLS"] == "self-signed":
+        folder = Path(values["NGINX_RUN_DIR"]) / "tls"
+        return folder / "self-signed.crt", folder / "self-signed.key"
+    return Path(values["NGINX_TLS_CERTIFICATE"]), Path(values["NGINX_TLS_CERTIFICATE_KEY"])
+
+
+def _lines(form: str, items: Iterable[str]) -> str:
+    return "\n".join(form.format(item) for item in items)
+
+
+def _listen(port: int, v6: bool, parameters: str = "") -> str:
+    addresses = [str(port), f"[::]:{port}"] if v6 else [str(port)]
+    return "\n".join(f"listen {address}{parameters};" for address in addresses)
+
+
+def _default_server(lines: str, default: bool) -> str:
+    return lines.replace(";", " default_server;") if default else lines
+
+
+def _upstream_server(address: str, resolvable: bool) -> str:
+    host = address.rpartition(":")[0]
+    by_name = not address.startswith("unix:") and not is_address(host) and host != "localhost"
+    return f"server {address}{' resolve' if by_name and resolvable else ''} max_fails=0;"
+
+
+def _nameservers(values: Mapping[str, Any]) -> list[str]:
+    wanted: list[str] = values["NGINX_RESOLVER"]
+    if wanted != [AUTO]:
+        return wanted
+    try:
+        lines = Path("/etc/resolv.conf").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    fields = (line.split() for line in lines)
+    found = [field[1].partition("%")[0] for field in fields if len(field) > 1 and field[0] == "nameserver"]
+    return [each for each in (f"[{name}]" if ":" in name else name for name in found) if is_address(each)]
+
+
+def _hsts(values: Mapping[str, Any]) -> str:
+    # A browser that has once seen it on localhost would refuse plain HTTP there for two years.
+    if values["NGINX_TLS"] == "self-signed" or values["NGINX_HSTS_MAX_AGE"] == 0:
+        return ""
+    parts = [f"max-age={values['NGINX_HSTS_MAX_AGE']}"]
+    parts += ["includeSubDomains"] if values["NGINX_HSTS_INCLUDE_SUBDOMAINS"] else []
+    parts += ["preload"] if values["NGINX_HSTS_PRELOAD"] else []
+    return "; ".join(parts)
+
+
+def _access_log(path: str) -> str:
+    # 4k is PIPE_BUF: a longer write to a pipe that is nearly full would be cut in the middle of a line.
+    return "access_log off;" if path == "off" else f"access_log {path} access buffer=4k flush=1s if=$loggable;"
+
+
+def _static_fingerprints(root: Path, url: str) -> dict[str, str]:
+    found = list(static.fingerprints(root)) if root.is_dir() else []
+    longest = max((len(url) + len(name) for name, _ in found), default=0)
+    return {
+        "STATIC_FINGERPRINTS": _lines('"{}" immutable;', (f"{url}{name}?{digest}" for name, digest in found)),
+        "MAP_HASH_MAX_SIZE": str(max(2048, 2 ** math.ceil(math.log2(2 * len(found) + 1)))),
+        "MAP_HASH_BUCKET_SIZE": str(64 * math.ceil((longest + static.FINGERPRINT_LENGTH + 64) / 64)),
+    }
+
+
+def _descriptors(connections: int) -> int:
+    """Return the limit for a worker: a client, an upstream connection and a file each, within the hard limit."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return min(3 * connections + 64, _DESCRIPTORS if hard == resource.RLIM_INFINITY else hard)
+
+
+def _has_ipv6() -> bool:
+    try:
+        return bool(Path("/proc/net/if_inet6").read_text().strip())
+    except OSError:
+        return False
+
+
+def _worker_user(wanted: str | None) -> str:
+    """Return the ``user`` directive. Only root can change accounts, so it is empty for anyone else."""
+    if os.geteuid() != 0:
+        return ""
+    accounts = {account.pw_name: account for account in pwd.getpwall()}
+    name = wanted or next((each for each in ("nginx", "www-data", "nobody") if each in accounts), "root")
+    group = grp.getgrgid(accounts[name].pw_gid).gr_name if name in accounts else name
+    return f"user {name} {group};"

@@ -1,0 +1,68 @@
+"""The run directory, a tmpfs: the rendered configuration, the maintenance flag, and where a rollout points Nginx."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from greendock.proxy.types import UPSTREAM
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths below the run directory, and what is read from and written to them."""
+
+    path: Path
+
+    @property
+    def configuration(self) -> Path:
+        return self.path / "nginx.conf"
+
+    @property
+    def maintenance(self) -> Path:
+        return self.path / "maintenance"
+
+    def pid(self) -> int | None:
+        """Return the process id of the running Nginx master, or ``None``."""
+        try:
+            pid = int((self.path / "nginx.pid").read_text())
+            os.kill(pid, 0)
+        except (OSError, ValueError):
+            return None
+        return pid
+
+    def upstream(self) -> list[str] | None:
+        """Return the addresses set by the ``upstream`` command, or ``None`` where ``NGINX_UPSTREAM`` counts.
+
+        Raises ``ValueError`` for a file that holds anything but addresses.
+        """
+        try:
+            text = (self.path / "upstream").read_text()
+        except FileNotFoundError:
+            return None
+        addresses: list[str] = UPSTREAM.parse(text)
+        return addresses
+
+    def set_upstream(self, addresses: list[str] | None) -> None:
+        """Keep ``addresses`` for later reloads; ``None`` returns to ``NGINX_UPSTREAM``."""
+        if addresses is None:
+            (self.path / "upstream").unlink(missing_ok=True)
+        else:
+            self.write("upstream", "\n".join(addresses) + "\n")
+
+    def write(self, name: str, text: str) -> Path:
+        """Write ``name`` so that a reader sees the old text or the new one."""
+        new = self.path / f"{name}.new"
+        new.write_text(text, encoding="utf-8")
+        return new.replace(self.path / name)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let one command at a time change what Nginx runs with."""
+        with (self.path / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

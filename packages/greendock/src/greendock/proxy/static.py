@@ -1,0 +1,70 @@
+"""Static files: their fingerprints, and their compressed twins.
+
+A URL carries a file's fingerprint as ``?v=<fingerprint>``. Nginx says "immutable" only to the fingerprint of the very
+file it serves: during an upgrade, a proxy that still holds the old file must not have it cached under the new URL.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+FINGERPRINT_LENGTH = 16
+# What is not compressed already, and long enough to gain.
+_COMPRESSIBLE = {".atom", ".bmp", ".css", ".csv", ".eot", ".geojson", ".htc", ".htm", ".html", ".ico", ".ics", ".js"}
+_COMPRESSIBLE |= {".json", ".jsonld", ".m3u8", ".map", ".md", ".mjs", ".otf", ".rss", ".svg", ".ttf", ".txt", ".vtt"}
+_COMPRESSIBLE |= {".wasm", ".webmanifest", ".xhtml", ".xml", ".xsl", ".xslt"}
+_WORTHWHILE = 512
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@+-]*", re.ASCII)
+
+
+def fingerprint(file: Path) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of the file's content."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def fingerprints(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield each file's path below ``root`` and its fingerprint, sorted.
+
+    Files with names outside ``A-Z a-z 0-9 . _ / @ + -`` are left out: they are served, but never as immutable.
+    """
+    for file in _files(root):
+        name = file.relative_to(root).as_posix()
+        if _PLAIN_NAME.fullmatch(name):
+            yield name, fingerprint(file)
+
+
+def precompress(root: Path) -> int:
+    """Write ``name.gz`` beside each file below ``root`` that gains from it; return how many were written.
+
+    The twin has the file's own modification time, as ``gzip_static`` asks for.
+    """
+    written = 0
+    for file in _files(root):
+        content = file.read_bytes()
+        if file.suffix.lower() not in _COMPRESSIBLE or len(content) < _WORTHWHILE:
+            continue
+        packed = gzip.compress(content, 9, mtime=0)
+        if len(packed) < len(content) * 0.95:
+            twin = file.with_name(file.name + ".gz")
+            twin.write_bytes(packed)
+            status = file.stat()
+            os.utime(twin, ns=(status.st_atime_ns, status.st_mtime_ns))
+            written += 1
+    return written
+
+
+def _files(root: Path) -> list[Path]:
+    """Return the files below ``root`` that Nginx would serve by name: no compressed twins, no dotfiles."""
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and not (path.suffix == ".gz" and path.with_suffix("").is_file())
+    )

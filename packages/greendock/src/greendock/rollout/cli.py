@@ -1,0 +1,80 @@
+"""``greendock rollout``: replace the running application, or Nginx, on this host. Run it in the project's folder.
+
+Exit codes: 0 done; 1 not rolled out, or not in full, for the reason in the last line; 2 a wrong command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from greendock.rollout.engine import Engine, EngineError
+from greendock.rollout.nginx import NginxRollout
+from greendock.rollout.progress import Progress
+from greendock.rollout.rollout import Options, Rollout, RolloutError
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one rollout; return the exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.nginx and given.source == "previous":
+        parser.error("--back is for the application; for Nginx, build the former version again")
+    # As Ctrl-C: what was begun is undone. What `nohup` ignores stays ignored.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    options = Options(given.source, given.timeout, given.dry_run)
+    try:
+        project = Path.cwd()
+        with _locked(project) as lock:
+            kind = NginxRollout if given.nginx else Rollout
+            kind(Engine(project, lock), Progress(), options).run()
+    except (EngineError, RolloutError) as error:
+        print(f"rollout: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("rollout: interrupted; the old version serves", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="greendock rollout",
+        description="Replace the running application without losing a request. See docs/deploying.md.",
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--back", dest="source", action="store_const", const="previous", help="go back to the version before this one"
+    )
+    source.add_argument(
+        "--no-build", dest="source", action="store_const", const="present", help="take the image as it is, e.g. pulled"
+    )
+    parser.set_defaults(source="build")
+    parser.add_argument("--nginx", action="store_true", help="roll out Nginx instead of the application")
+    parser.add_argument("--dry-run", action="store_true", help="print the steps and change nothing")
+    parser.add_argument(
+        "--timeout", type=float, default=180, metavar="SECONDS", help="to become healthy in (default: %(default)s)"
+    )
+    return parser
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """Hold the project's lock. The kernel drops it with the last process that has it open, however that ends."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RolloutError("another rollout of this project is under way; nothing was changed") from None
+    else:
+        yield lock
+    finally:
+        os.close(lock)

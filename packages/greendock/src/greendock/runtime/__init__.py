@@ -1,0 +1,1 @@
+"""A running server: readiness, shutdown, and the healthcheck that reads about both."""

@@ -1,0 +1,1 @@
+"""Gunicorn's configuration, from the environment to what ``gunicorn.conf.py`` hands over."""

@@ -1,0 +1,1 @@
+"""For tests of your own application: load that counts what is lost."""

@@ -1,0 +1,210 @@
+"""``greendock rollout`` on real containers: what it loses under load, and what a failure leaves behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from greendock.testing.load import Result, Running, load, slow_requests, table, uploads, websocket
+from tests.container.stack import Site, started
+from tests.support import wait_for
+
+# Short where nothing is measured; the defaults take longer for slower clients.
+QUICK = {"NGINX_KEEPALIVE_MIN_TIMEOUT": "1s", "GREENDOCK_DRAIN_SECONDS": "1"}
+
+
+class Everything:
+    """All kinds of client at once."""
+
+    def __init__(self, url: str, rate: int) -> None:
+        self._stack = ExitStack()
+        self._clients = {
+            "GET": load(url, rate=rate),
+            "POST": load(url, rate=rate, post=True),
+            "2 s": slow_requests(f"{url}slow"),
+            "upload": uploads(f"{url}upload"),
+            "WebSocket": websocket(f"{url}ws"),
+        }
+        self._running: dict[str, Running] = {}
+
+    def __enter__(self) -> Everything:
+        self._running = {name: self._stack.enter_context(client) for name, client in self._clients.items()}
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._stack.close()
+
+    @property
+    def results(self) -> dict[str, Result]:
+        return {name: running.result for name, running in self._running.items()}
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int) -> None:
+    with started(tmp_path / "site", replicas) as site:
+        before = site.containers("app")
+        site.set_version("two")
+        with Everything(site.url(), rate=100) as clients:
+            # Every client is at work before it begins.
+            wait_for(lambda: clients.results["2 s"].total >= 3, "slow requests have been answered")
+            output = site.rollout()
+        shown = table(clients.results.items()) + "\n" + output
+        assert not any(result.failed for result in clients.results.values()), shown
+        assert all(result.total for result in clients.results.values()), shown
+        assert site.version() == "two"
+        assert len(site.containers("app")) == replicas
+        assert not set(site.containers("app")) & set(before)
+        assert Compose(site).leaves_alone(replicas)
+
+
+def test_the_version_before_comes_back_with_one_command(tmp_path: Path) -> None:
+    with started(tmp_path / "site", settings=QUICK) as site:
+        assert "there is no" in site.rollout("--back", expect=1)
+        site.set_version("two")
+        site.rollout()
+        with load(site.url(), rate=50, post=True) as running:
+            site.rollout("--back")
+        assert running.result.failed == 0, running.result
+        assert site.version() == "one"
+        assert Compose(site).leaves_alone()
+        assert follows_dns(site)
+
+
+def test_whatever_fails_the_old_version_goes_on_serving(tmp_path: Path) -> None:
+    with started(tmp_path / "site", settings=QUICK) as site, load(site.url(), rate=50, post=True) as running:
+        before = site.containers("app")
+
+        site.set_version("two")
+        assert "start 1 replica" in site.rollout("--dry-run")
+
+        dockerfile = site.folder / "Dockerfile"
+        good = dockerfile.read_text()
+        dockerfile.write_text(good + "RUN false\n")
+        assert "does not build" in last_line(site.rollout(expect=1))
+        dockerfile.write_text(good)
+
+        site.edit("app/main.py", lambda text: text + "\nraise RuntimeError('broken on purpose')\n")
+        output = site.rollout(expect=1)
+        assert "RuntimeError: broken on purpose" in output
+        assert "does not become healthy" in last_line(output)
+        assert "the old version serves" in last_line(output)
+
+        site.edit("app/main.py", lambda text: text.replace("raise RuntimeError", "import time; time.sleep"))
+        site.edit("app/main.py", lambda text: text.replace("'broken on purpose'", "60"))
+        assert "not healthy after 3 s (starting: 0/1 workers" in last_line(site.rollout("--timeout", "3", expect=1))
+
+        rolling = site.start_rollout()
+        wait_for_step(rolling, "wait until healthy")
+        assert "another rollout" in last_line(site.rollout(expect=1))
+        os.kill(rolling.pid, signal.SIGTERM)
+        assert "interrupted; the old version serves" in last_line(rolling.communicate()[0])
+        assert rolling.returncode == 1
+
+        assert site.containers("app") == before
+        assert site.version() == "one"
+        assert follows_dns(site)
+        assert Compose(site).leaves_alone()
+    assert running.result.failed == 0, running.result
+
+
+def test_nginx_itself_is_reloaded_without_loss_and_replaced_only_by_one_that_works(tmp_path: Path) -> None:
+    site = Site(tmp_path / "site", QUICK)
+    mount = "      - ./nginx/server.d:/opt/greendock/nginx/server.d:ro\n"
+    site.edit("docker-compose.yml", lambda text: text.replace("    volumes:\n", f"    volumes:\n{mount}", 1))
+    mine = site.folder / "nginx/server.d/mine.conf"
+    try:
+        site.start(replicas=2)
+        apps, proxies = site.containers("app"), site.containers("nginx")
+
+        with load(site.url(), rate=100) as reading, load(site.url(), rate=100, post=True) as writing:
+            mine.write_text("location = /mine { return 200 mine; }\n")
+            site.rollout("--nginx", "--no-build")
+            assert site.get("/mine").text == "mine"
+
+            mine.write_text("nonsense on;\n")
+            assert "nginx -t refused" in site.rollout("--nginx", "--no-build", expect=1)
+            site.set_version("two")
+            output = site.rollout(expect=1)
+            assert "nginx -t refused" in last_line(output)
+            assert "the old version serves" in last_line(output)
+        assert not reading.result.failed + writing.result.failed, (reading.result, writing.result)
+        assert (site.containers("app"), site.containers("nginx")) == (apps, proxies)
+        assert site.version() == "one"
+
+        mine.unlink()
+        site.edit("nginx/errors/error.html", lambda text: text + "<!-- two -->\n")
+        site.rollout("--nginx")
+        assert site.containers("app") == apps
+        assert not set(site.containers("nginx")) & set(proxies)
+        assert site.version() == "one"
+        assert Compose(site).leaves_alone(2)
+    finally:
+        site.down()
+
+
+def test_the_next_run_finishes_what_a_killed_one_began(tmp_path: Path) -> None:
+    with started(tmp_path / "site", settings=QUICK) as site, load(site.url(), rate=50, post=True) as running:
+        for number, (step, what, version) in enumerate(
+            [
+                ("wait until healthy", "undo", "one"),
+                ("point Nginx at the new ones", "(undo|finish)", "two0|two1"),
+                ("let the old ones drain", "finish", "two2"),
+            ]
+        ):
+            site.set_version(f"two{number}")
+            kill_at(site, step)
+            wait_for(lambda: re.fullmatch(version, site.version()), f"{version} answers")  # noqa: B023
+            assert re.search(f"{what} an interrupted rollout", site.rollout())
+            assert site.version() == f"two{number}"
+            assert len(site.containers("app")) == 1
+            assert follows_dns(site)
+        assert Compose(site).leaves_alone()
+    assert running.result.failed == 0, running.result
+
+
+def kill_at(site: Site, step: str) -> None:
+    """Start a rollout and kill it, with every command it has started, as soon as it tells ``step``."""
+    rolling = site.start_rollout()
+    wait_for_step(rolling, step)
+    os.killpg(rolling.pid, signal.SIGKILL)
+    rolling.communicate()
+
+
+def wait_for_step(rolling: subprocess.Popen[str], step: str) -> None:
+    """Read a rollout's output until it tells ``step``."""
+    assert rolling.stdout is not None
+    seen = []
+    for line in rolling.stdout:
+        seen.append(line)
+        if step in line:
+            return
+    raise AssertionError(f"never came to {step!r}:\n{''.join(seen)}")
+
+
+def follows_dns(site: Site) -> bool:
+    """Whether Nginx is pointed at no particular container."""
+    config = site.compose("exec", "--no-TTY", "nginx", "greendock", "config").stdout
+    return re.findall(r"^\s*server (\S+) resolve", config, re.MULTILINE) == ["app:8000"]
+
+
+def last_line(output: str) -> str:
+    return output.rstrip().rpartition("\n")[2]
+
+
+class Compose:
+    """What Compose itself makes of the project."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def leaves_alone(self, replicas: int = 1) -> bool:
+        """Whether `docker compose up` finds everything as it should be, and replaces no container."""
+        before = self._site.compose("ps", "--quiet", "--no-trunc").stdout.split()
+        self._site.compose("up", "--detach", "--scale", f"app={replicas}")
+        return sorted(self._site.compose("ps", "--quiet", "--no-trunc").stdout.split()) == sorted(before)

@@ -1,0 +1,92 @@
+"""The access log: one JSON object a line, whatever a client sends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from tests.process.proxy.support import Proxy
+from tests.support import wait_for
+
+
+def test_an_entry_has_the_names_of_the_elastic_common_schema(proxy: Proxy) -> None:
+    response = proxy.request(
+        "POST", "/log?q=1", content=b"12345", headers={"User-Agent": "probe/1", "Referer": "http://x/"}
+    )
+    entry = proxy.log(response.headers["X-Request-ID"])
+    assert entry["ecs.version"] == "8.11.0"
+    assert entry["event.dataset"] == "nginx.access"
+    assert entry["message"] == "POST /log?q=1 200"
+    assert entry["http.request.method"] == "POST"
+    assert entry["http.response.status_code"] == 200
+    assert entry["url.original"] == "/log?q=1"
+    assert entry["client.ip"] == entry["source.ip"] == "127.0.0.1"
+    assert entry["user_agent.original"] == "probe/1"
+    assert entry["http.request.referrer"] == "http://x/"
+    assert entry["nginx.upstream.status"] == "200"
+    assert entry["nginx.request_time"] >= 0
+
+
+def test_a_trace_is_logged(proxy: Proxy) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    response = proxy.get("/", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+    assert proxy.log(response.headers["X-Request-ID"])["trace.id"] == trace
+
+
+HOSTILE = [
+    b'GET /"},{"a":"b HTTP/1.1\r\nHost: localhost\r\nUser-Agent: "\\\x01\x1b[31m\r\n',
+    b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\nUser-Agent: \xc3\x28 \xed\xa0\x80\r\nReferer: \xf5\x80\x80\x80\r\n",
+    b"GET /caf\xc3\xa9 HTTP/1.1\r\nHost: localhost\r\nUser-Agent: caf\xc3\xa9 \xf0\x9f\x8d\xb5\r\n",
+    b"GET /u2028\xe2\x80\xa8 HTTP/1.1\r\nHost: localhost\r\nUser-Agent: \x7f\x85\r\n",
+    b"GET / HTTP/1.1\r\nHost: caf\xff\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n",
+    b"GET /" + b"\xe2\x82" * 3000 + b" HTTP/1.1\r\nHost: localhost\r\n",
+    b'GET / HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: "quoted"\r\ntraceparent: \xff\r\n',
+    b"GET /\r\n",
+]
+
+
+def test_hostile_requests_leave_json_of_valid_utf_8(launch: Callable[..., Proxy]) -> None:
+    proxy = launch(SERVER_NAMES="any")
+    for request in HOSTILE:
+        proxy.raw(request + b"Connection: close\r\n\r\n")
+    # Two workers write, each its own requests when its own second has passed.
+    wait_for(lambda: proxy.access_log.read_bytes().count(b"\n") == len(HOSTILE), "a line for each request")
+    entries = [json.loads(line.decode("utf-8")) for line in proxy.access_log.read_bytes().splitlines()]
+    agents = {entry["user_agent.original"] for entry in entries}
+    assert agents >= {'"\\\x01\x1b[31m', "(not UTF-8)", "café 🍵"}
+    uris = {entry["url.original"] for entry in entries}
+    assert "/café" in uris, "UTF-8 stays where all of the entry is UTF-8"
+    assert {type(entry["http.response.status_code"]) for entry in entries} == {int}
+
+
+def test_requests_to_unknown_hosts_are_logged(proxy: Proxy) -> None:
+    proxy.raw(b"GET /scan HTTP/1.1\r\nHost: evil.example\r\nX-Request-ID: unknown-host\r\n\r\n")
+    entry = proxy.log("unknown-host")
+    assert (entry["http.response.status_code"], entry["url.domain"]) == (444, "evil.example")
+
+
+def test_health_checks_are_left_out(proxy: Proxy) -> None:
+    for path in ("/healthz", "/livez?x=1", "/readyz"):
+        proxy.get(path)
+    proxy.status("/healthz")
+    proxy.log(proxy.get("/after-health-checks").headers["X-Request-ID"])
+    logged = proxy.access_log.read_text()
+    assert "/healthz" not in logged
+    assert "/livez" not in logged
+
+
+def test_plain_text_is_one_variable_away(launch: Callable[..., Proxy]) -> None:
+    proxy = launch(LOG_FORMAT="text")
+    made = proxy.get("/plain", headers={"User-Agent": 'a"b'}).headers["X-Request-ID"]
+    wait_for(lambda: made in proxy.access_log.read_text(), "the request is logged")
+    line = proxy.access_log.read_text().splitlines()[-1]
+    assert '"GET /plain HTTP/1.1" 200' in line
+    assert "a\\x22b" in line
+
+
+def test_the_log_can_be_off(launch: Callable[..., Proxy]) -> None:
+    proxy = launch(ACCESS_LOG="off")
+    proxy.get("/")
+    assert proxy.command("reload", "--wait").returncode == 0, "old workers have written what they had"
+    assert proxy.access_log.read_text() == ""

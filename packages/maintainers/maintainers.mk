@@ -1,0 +1,57 @@
+# Commands for developing Greendock itself. The Makefile at the root includes this file where it exists.
+RUN := $(UV) run --quiet --all-packages --all-extras --all-groups
+PYTEST := $(abspath $(UV)) run --quiet --all-packages --all-extras --all-groups pytest --numprocesses auto
+RUFF_CONFIG := --config packages/maintainers/ruff.toml
+
+BEFORE_UP := engine base-images
+BEFORE_TEST := test-unit test-process test-container
+BEFORE_LINT := lint-machinery
+
+.PHONY: test-unit test-process test-container test-deps lint-machinery engine engine-stop base-images reference bench bench-containers
+
+test-unit: ## the machinery without processes
+	cd packages/greendock && LEAN_FUZZ_SECONDS=$${LEAN_FUZZ_SECONDS:-5} $(PYTEST) tests/unit
+	$(PYTEST) bench/tests --ignore bench/tests/test_in_containers.py
+
+test-process: ## real Gunicorn, real Nginx, a real browser, as processes
+	@scripts/local-nginx >/dev/null
+	cd packages/greendock && $(PYTEST) tests/process tests/browser
+
+test-container: engine base-images ## the real stack in containers
+	cd packages/greendock && GREENDOCK_REQUIRE_ENGINE=1 $(PYTEST) tests/container
+	$(PYTEST) bench/tests/test_in_containers.py
+
+test-deps: ## programs that some tests and benchmarks call (root, Debian)
+	@scripts/test-deps
+
+lint-machinery:
+	$(RUN) ruff check $(RUFF_CONFIG) .
+	$(RUN) ruff format $(RUFF_CONFIG) --check .
+	$(RUN) mypy --config-file packages/maintainers/mypy.ini
+	$(RUN) hadolint Dockerfile nginx/Dockerfile bench/Dockerfile
+	git ls-files -z | xargs -0 awk 'FNR == 1 && /^#!.*sh$$|^# shellcheck shell=/ { print FILENAME } { nextfile }' \
+		| xargs $(RUN) shellcheck
+	$(RUN) deploy/kubernetes/check
+	@mkdir -p .cache
+	$(RUN) greendock proxy config > .cache/nginx-rendered.conf && $(RUN) gixy .cache/nginx-rendered.conf
+
+reference: ## write the generated files: docs/configuration.md, .env.example, nginx/variables.env
+	$(RUN) greendock env --format markdown > docs/configuration.md
+	$(RUN) greendock env --format dotenv > .env.example
+	$(RUN) greendock env --format proxy > nginx/variables.env
+
+engine: ## find a container engine, or install and start one (root, Debian)
+	@scripts/engine
+
+engine-stop: ## stop the engine that `make engine` started
+	@scripts/engine stop
+
+base-images: ## pull the base images, or build stand-ins where the registry cannot be reached
+	@scripts/base-images
+
+bench: ## side-by-side benchmarks (ARGS=... is handed on)
+	@scripts/test-deps bench
+	$(RUN) python -m bench $(ARGS)
+
+bench-containers: engine base-images ## the same in containers (ARGS=... is handed on)
+	$(RUN) python -m bench --containers $(ARGS)
