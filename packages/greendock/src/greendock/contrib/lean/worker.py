@@ -6,9 +6,10 @@ import contextlib
 import errno
 import os
 import select
+import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from threading import Lock, Thread
+from threading import Thread
 from time import monotonic  # applications replace parts of the modules they share with their server
 from typing import Any
 
@@ -40,6 +41,12 @@ HEADS_TOTAL, SMALL_HEAD = 32 * 1024 * 1024, 8192
 
 #: Seconds between two heartbeats, and between two looks at the deadlines, at most.
 TICK = 1.0
+
+#: So many ticks in a row at which every thread has ended, without a request served, make an end of the worker.
+BARREN_TICKS = 3
+
+#: Seconds for which another thread may hold up a stopping main thread.
+MOMENT = 0.0002
 
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ONCE = select.EPOLLIN | select.EPOLLONESHOT
@@ -96,12 +103,12 @@ class LeanWorker(Worker):  # type: ignore[misc]
         self.conns: dict[int, Connection] = {}
         #: Connections nobody owns. Removing one from this set is the claim to it: only one thread can.
         self.parked: set[Connection] = set()
-        #: The connection of each thread.
-        self.serving: list[Connection | None] = [None] * self.cfg.threads
+        #: What each thread is busy with: a connection, or True while it accepts one.
+        self.serving: list[Connection | bool | None] = [None] * self.cfg.threads
         self.lost: set[Connection] = set()
+        self.barren_ticks = self.nr_seen = 0
         remember_server()
         self.accepting = False
-        self.accept_lock = Lock()
         self.accept_again = 0.0
         self.recycling = False
         # The arbiter's limit is twice self.timeout: two heartbeats must fit into it.
@@ -153,6 +160,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
     def do_tick(self) -> None:
         """What must be done about once a second. Nobody else sends the heartbeat: it means that requests are served."""
         self.replace_threads()
+        self.epoll.modify(self.stopped, select.EPOLLIN)  # raises, and ends the worker, if the application closed it
         self.notify()
         if self.ppid != os.getppid():
             self.log.info("Parent changed, shutting down: %s", self)
@@ -168,19 +176,26 @@ class LeanWorker(Worker):  # type: ignore[misc]
         return thread
 
     def replace_threads(self) -> None:
-        """Start a thread for each that ended, whatever ended it; where none can live, leave it to a new worker."""
+        """Start a thread for each that ended, whatever ended it.
+
+        Raises RuntimeError, which ends the worker, when none can start or none lives from tick to tick.
+        """
         ended = [number for number, thread in enumerate(self.threads) if not thread.is_alive()]
+        barren = len(ended) == len(self.threads) and self.nr == self.nr_seen
+        self.barren_ticks, self.nr_seen = self.barren_ticks + 1 if barren else 0, self.nr
+        if self.barren_ticks > BARREN_TICKS:
+            raise RuntimeError("no thread of this worker can serve")
         if not ended:
             return
         self.report(self.log.error, "Replacing %d threads that ended.", len(ended))
         for number in ended:
             self.give_up(number)
-            self.threads[number] = self.start_thread(number)  # a RuntimeError ends the worker
+            self.threads[number] = self.start_thread(number)
 
     def give_up(self, number: int) -> None:
         """Close the connection of a thread that failed, if it is between two owners."""
         conn, self.serving[number] = self.serving[number], None
-        if conn is not None and self.claim(conn):
+        if isinstance(conn, Connection) and self.claim(conn):
             self.drop(conn)
 
     def drop_lost(self) -> None:
@@ -209,27 +224,20 @@ class LeanWorker(Worker):  # type: ignore[misc]
         """Serve what the kernel has queued and what is under way, for ``graceful_timeout`` seconds at most."""
         now = monotonic()
         self.stop_by = now + self.cfg.graceful_timeout
-        self.set_accepting(False)
-        self.token.open()
-        queued = self.cfg.backlog
+        sys.setswitchinterval(MOMENT)
         while now < self.stop_by:
             self.replace_threads()
             self.notify()
+            self.set_accepting(False)
             for conn in list(self.parked):
                 if not conn.buf:
                     # Long enough for a request that is already on its way (it is answered with Connection: close).
                     conn.deadline = min(conn.deadline, now + STOP_KEEPALIVE_LINGER)
             # A worker that makes room for its successor leaves the queue to the others, until it is told to stop.
-            while queued > 0 and not self.recycling and len(self.conns) < self.max_conns:
-                accepted = [self.accept(fd) for fd in self.listeners]
-                if not any(accepted):
-                    if now >= self.accept_again:  # else out of file descriptors: some are free when requests have ended
-                        queued = 0
-                    break
-                queued -= 1
-            if not queued:
+            if not self.recycling and self.take_queued():
                 self.close_listeners()
-            if not self.conns:
+            self.token.open()  # not before: threads that serve delay the close, and who connects meanwhile is reset
+            if not self.conns and not any(self.serving):
                 break
             self.wait(min(self.stop_by - now, TICK / 10))
             self.close_overdue()
@@ -238,12 +246,25 @@ class LeanWorker(Worker):  # type: ignore[misc]
         if self.conns:
             self.log.warning("Worker stops with %d connections unfinished after graceful_timeout.", len(self.conns))
 
+    def take_queued(self) -> bool:
+        """Accept what the kernel has queued; False when there may be more that this worker cannot take yet."""
+        for _ in range(self.cfg.backlog):
+            if len(self.conns) >= self.max_conns:
+                return False
+            began = monotonic()
+            if any(self.accept(fd) for fd in list(self.listeners)):
+                continue
+            if began < self.accept_again:
+                return False  # out of file descriptors: some are free when requests have ended
+            if monotonic() - began < MOMENT * 2:
+                break  # it is empty now, and was not only so before another thread had the GIL for a while
+        return True
+
     def close_listeners(self) -> None:
         """Close this process's copies of the listening sockets."""
-        with self.accept_lock:
-            for listener, _ in self.listeners.values():
-                listener.close()
-            self.listeners.clear()
+        for listener, _ in self.listeners.values():
+            listener.close()
+        self.listeners.clear()
 
     def close_overdue(self) -> None:
         """Close the parked connections that have waited too long."""
@@ -276,6 +297,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
                 token.begin()
             try:
                 if fd in self.listeners:
+                    serving[number] = True
                     self.accept(fd, number)
                 elif (conn := self.conns.get(fd)) is not None:
                     serving[number] = conn
@@ -332,13 +354,12 @@ class LeanWorker(Worker):  # type: ignore[misc]
     def set_accepting(self, wanted: bool) -> None:
         """Watch the listeners, or stop doing so; a worker with ``worker_connections`` connections does not."""
         wanted = wanted and self.alive and len(self.conns) < self.max_conns
-        if wanted and (self.accepting or monotonic() < self.accept_again):
+        if wanted and monotonic() < self.accept_again:
             return
-        with self.accept_lock:  # to stop, wait for whoever is stopping already: the event would come again at once
-            if wanted == self.accepting:
-                return
-            self.accepting = wanted
-            for fd in self.listeners:
+        # Two threads may do this at once, and one may end in the middle of it: the main thread does it again.
+        self.accepting = wanted
+        for fd in list(self.listeners):
+            with contextlib.suppress(OSError, ValueError):  # it is so already
                 if wanted:
                     self.epoll.register(fd, select.EPOLLIN)
                 else:
@@ -347,15 +368,14 @@ class LeanWorker(Worker):  # type: ignore[misc]
     def accept(self, fd: int, number: int | None = None) -> bool:
         """Accept one connection and serve it in the thread with this number, or park it; False when none waited."""
         try:
-            with self.accept_lock:  # a connection is in self.conns before anybody sees that its worker may end
-                listener, server = self.listeners[fd]
-                sock, client = listener.accept()
-                try:
-                    conn = Connection(sock, client, server, self.cfg, self.limits)
-                except OSError:
-                    sock.close()  # reset before it was served
-                    return True
-                self.conns[conn.fd] = conn
+            listener, server = self.listeners[fd]
+            sock, client = listener.accept()
+            try:
+                conn = Connection(sock, client, server, self.cfg, self.limits)
+            except OSError:
+                sock.close()  # reset before it was served
+                return True
+            self.conns[conn.fd] = conn
         except KeyError:
             return False  # closed in this moment: the worker stops
         except BlockingIOError:
