@@ -56,7 +56,9 @@ class ScriptedSocket:
     def fileno(self) -> int:
         return -1
 
-    def setsockopt(self, *_: Any) -> None:
+    timeout = None
+
+    def settimeout(self, _: float | None) -> None:
         pass
 
 

@@ -13,7 +13,7 @@ from threading import Thread
 from time import monotonic  # applications replace parts of the modules they share with their server
 from typing import Any
 
-from gunicorn import util
+from gunicorn import __version__, util
 from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.base import Worker
@@ -25,6 +25,7 @@ from greendock.contrib.lean.connection import Connection
 from greendock.contrib.lean.errors import PeerGoneError, PeerSilentError
 from greendock.contrib.lean.request import Limits
 from greendock.contrib.lean.response import LeanResponse
+from greendock.contrib.lean.seams import is_tested
 from greendock.contrib.lean.serving_token import ServingToken
 
 #: A request head must be complete this many seconds after its first byte, as Nginx's client_header_timeout here.
@@ -91,6 +92,8 @@ class LeanWorker(Worker):  # type: ignore[misc]
         """Called by Gunicorn's arbiter before it starts workers. Raises RuntimeError for settings refused here."""
         if refused := [f"{name}: {accepted}" for name, accepted in cls.refusals(lambda name: cfg.settings[name].get())]:
             raise RuntimeError("the lean worker cannot start: " + "; ".join(refused))
+        if not is_tested():
+            log.warning("lean was not tested with Gunicorn %s: Gunicorn's own parser reads every request.", __version__)
         if cfg.keepalive and cfg.worker_connections <= cfg.threads:
             log.warning("No connection can be kept alive: worker_connections is not above threads.")
 
@@ -426,6 +429,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
                 return True
             self.log.warning("Closing a connection: unfinished request heads take more than %d bytes.", HEADS_TOTAL)
             self.refuse(conn, 503, "Service Unavailable")
+            conn.buf = b""
         except PeerSilentError as error:
             self.log.info("Closing a connection: %s.", error)
             self.refuse(conn, 408, "Request Timeout")
