@@ -9,17 +9,19 @@ RUN := $(UV) run --quiet
 # The command runs from its source: nothing needs to be installed for it.
 GREENDOCK := PYTHONPATH=packages/greendock/src PYTHONDONTWRITEBYTECODE=1 python3 -m greendock
 ARGS :=
+# What `make lint` and `make format` look at.
+CODE := .
 
 # Greendock's own developers have more to do; a project made from the template does not have this file.
 -include packages/maintainers/maintainers.mk
 
-.PHONY: help up down logs local test lint format rollout clean
+.PHONY: help up down logs test lint format rollout upgrade clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: $(BEFORE_UP) ## build, start and wait until healthy; prints the address
-	@scripts/up
+	@$(GREENDOCK) up $(ARGS)
 
 down: ## stop the stack; leaves no container and no network
 	@docker compose down --remove-orphans
@@ -30,20 +32,20 @@ logs: ## follow both logs (Ctrl-C stops following)
 rollout: ## replace the running application without losing a request (ARGS=... is handed on)
 	@$(GREENDOCK) rollout $(ARGS)
 
-local: ## the same stack without containers (Ctrl-C ends it)
-	@scripts/local
-
 test: $(BEFORE_TEST) ## start the stack in containers of its own and test your application through Nginx
 	$(RUN) pytest tests
 
+upgrade: ## bring this project the template's next version (ARGS=... is handed on to Copier)
+	@$(GREENDOCK) upgrade $(ARGS)
+
 lint: $(BEFORE_LINT) ## every static check
 	$(UV) lock --check
-	$(RUN) ruff check .
-	$(RUN) ruff format --check .
+	$(RUN) ruff check $(CODE)
+	$(RUN) ruff format --check $(CODE)
 
 format: ## rewrite Python files in one format
-	$(RUN) ruff check --fix .
-	$(RUN) ruff format .
+	$(RUN) ruff check --fix $(CODE)
+	$(RUN) ruff format $(CODE)
 
 clean: ## remove what these commands made in this folder; not containers, images or packages
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

@@ -1,8 +1,8 @@
-"""This stack beside what users would pick instead: `make bench`, or `uv run --group bench python -m bench`.
+"""This stack beside what users would pick instead: `make bench`, or `python -m bench`.
 
-Loads 127.0.0.1 only. A default run takes about 15 minutes and writes bench/results/run-<date>.json,
-docs/performance.md and docs/performance.svg; a run narrowed by an option writes all three under .cache/bench/. With
---containers it takes the images' Python and Nginx, and writes run-containers-<date>.json and one block of the page.
+Loads 127.0.0.1 only. A default run takes about 15 minutes and writes bench/results/run-<date>.json, the two pages in
+docs/ and the plot; a run narrowed by an option writes them under .cache/bench/. With --containers it takes the images'
+Python and Nginx, and writes run-containers-<date>.json and one block of a page.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> int:
         path = Path(options.document) if options.document else results.newest()
         if path is None:
             raise SystemExit("bench: no results yet under bench/results/")
-        document.write(results.read(path), document.PAGE, _more())
+        document.write(results.read(path), document.PAGES, _more())
         return 0
     found, wanted = _chosen(peers.every(), options.peers), _cells(options)
     setup = containers.setup(_say) if options.containers else processes.setup()
@@ -68,16 +68,17 @@ def _write(measured: Results, *, scratch: bool) -> None:
     contained = measured.about["containers"]
     path = folder / f"{_CONTAINERS if contained else 'run'}-{measured.about['date']}.json"
     measured.write(path)
-    page = document.PAGE
+    pages = document.PAGES
     if scratch:
-        page = _SCRATCH / document.PAGE.name
-        page.write_text(document.PAGE.read_text())
+        pages = tuple(_SCRATCH / page.name for page in document.PAGES)
+        for page, original in zip(pages, document.PAGES, strict=True):
+            page.write_text(original.read_text())
     if contained:
-        document.insert(page, {"containers": document.short(measured)})
+        document.insert(pages, {"containers": document.short(measured)})
     else:
-        document.write(measured, page, _more())
+        document.write(measured, pages, _more())
     print(document.page(measured))
-    _say(f"written: {path}, {page}" + ("" if contained else f", {page.with_suffix('.svg')}"))
+    _say(f"written: {path} and {', '.join(map(str, pages))}")
 
 
 def _more() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 from starlette.applications import Starlette
@@ -58,4 +59,31 @@ async def asgi(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": HELLO})
         return
-    await starlette(scope, receive, send)
+    if scope["type"] == "websocket":
+        await _echo(receive, send)
+    elif scope["type"] == "http" and scope["path"] == "/events":
+        await _events(receive, send)
+    else:
+        await starlette(scope, receive, send)
+
+
+async def _echo(receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
+async def _events(receive: Any, send: Any) -> None:
+    """Send the time five times a second, until the client goes away."""
+    headers = [(b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    gone = asyncio.ensure_future(_gone(receive))
+    while not gone.done():
+        await send({"type": "http.response.body", "body": b"data: %f\n\n" % time.time(), "more_body": True})
+        await asyncio.sleep(0.2)
+
+
+async def _gone(receive: Any) -> None:
+    while (await receive())["type"] == "http.request":
+        pass

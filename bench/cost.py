@@ -1,4 +1,4 @@
-"""What the stack costs beside the application: `uv run --group bench python -m bench.cost`, some minutes.
+"""What the stack costs beside the application: `python -m bench.cost`, some minutes.
 
 Start, image sizes and builds in real containers, of a copy of this checkout under a name of its own; memory with real
 Gunicorn processes. Writes bench/results/cost-<date>.json; `python -m bench --document` puts it into the page.

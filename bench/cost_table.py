@@ -1,4 +1,4 @@
-"""What `python -m bench.cost` has found, as a table for docs/performance.md."""
+"""What `python -m bench.cost` has found, as a table for docs/measurements.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/performance.md: its generated blocks, between `<!-- bench: NAME -->` and `<!-- end -->`, and its plot."""
+"""docs/performance.md, docs/measurements.md: the plot and the blocks, `<!-- bench: NAME -->` to `<!-- end -->`."""
 
 from __future__ import annotations
 
@@ -12,23 +12,21 @@ from bench.results import Results
 from bench.summary import Figures, Key, loops, summarize
 from bench.workloads import ALL, BY_NAME, CONNECTIONS, LARGE, UPLOAD, USUAL
 
-PAGE = ROOT / "docs" / "performance.md"
+PAGES = (ROOT / "docs" / "performance.md", ROOT / "docs" / "measurements.md")
 BLOCK = re.compile(r"<!-- bench: (\w+) -->.*?<!-- end -->", re.DOTALL)
 _LIMITS_NOT_PLOTTED = ("nginx", "nginx-nginx")
 
 
-def write(results: Results, page: Path, more: Mapping[str, str] | None = None) -> None:
-    """Rewrite the page's blocks, ``more`` ones among them, and the plot beside it.
-
-    A block the page does not have is left out.
-    """
-    insert(page, blocks(results) | dict(more or {}))
-    page.with_suffix(".svg").write_text(plot.svg(panels(results)))
+def write(results: Results, pages: Sequence[Path], more: Mapping[str, str] | None = None) -> None:
+    """Rewrite the pages' blocks, ``more`` ones among them, and the plot beside the first page."""
+    insert(pages, blocks(results) | dict(more or {}))
+    pages[0].with_suffix(".svg").write_text(plot.svg(panels(results)))
 
 
-def insert(page: Path, found: Mapping[str, str]) -> None:
-    """Rewrite these blocks of the page."""
-    page.write_text(fill(page.read_text(), found))
+def insert(pages: Sequence[Path], found: Mapping[str, str]) -> None:
+    """Rewrite these blocks wherever a page has them."""
+    for page in pages:
+        page.write_text(fill(page.read_text(), found))
 
 
 def fill(text: str, found: Mapping[str, str]) -> str:

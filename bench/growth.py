@@ -1,4 +1,4 @@
-"""How the stack grows: `uv run --group bench python -m bench.growth`, some minutes.
+"""How the stack grows: `python -m bench.growth`, some minutes.
 
 More workers, more threads, more replicas, more connections: one thing changes at a time. Writes
 bench/results/growth-<date>.json; `python -m bench --document` puts it into the page.

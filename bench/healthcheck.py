@@ -1,4 +1,4 @@
-"""CPU time of one healthcheck beside what people write instead: `uv run python -m bench.healthcheck`.
+"""CPU time of one healthcheck beside what people write instead: `python -m bench.healthcheck`.
 
 Runs are interleaved; figures are milliseconds of CPU (user and system) for one run, and the ratio to ours.
 """

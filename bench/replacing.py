@@ -5,7 +5,7 @@ kept-alive connections ask with GET and POST. Four ways: by DNS alone, without t
 with it, as shipped; with a fallback that resolves the name afresh instead; and by pointing Nginx at the new pair before
 the old one is stopped.
 
-`uv run python -m bench.replacing greendock-nginx greendock-app [WAY…]`; needs Docker and both images.
+`python -m bench.replacing greendock-nginx greendock-app [WAY…]`; needs Docker and both images.
 """
 
 from __future__ import annotations

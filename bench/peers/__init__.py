@@ -8,6 +8,7 @@ from bench.peers import (
     granian,
     gunicorn_image,
     limits,
+    nginx_asgi,
     ours,
     tutorial,
     uvicorn,
@@ -21,5 +22,5 @@ def every() -> list[Peer]:
     """Return all peers: ours, the others behind a proxy, those without one, the limits."""
     own = ours.peers()
     others = (tutorial, uwsgi_nginx, caddy, gunicorn_image, flask_example, granian, uvicorn_gunicorn, uvicorn)
-    together = [*own, *(module.PEER for module in others), *limits.PEERS]
+    together = [*own, *(module.PEER for module in others), *nginx_asgi.PEERS, *limits.PEERS]
     return sorted(together, key=lambda peer: peer.kind == LIMIT)

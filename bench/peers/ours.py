@@ -102,7 +102,7 @@ def peers() -> list[Peer]:
             "greendock-asgi",
             "Greendock (ASGI)",
             "GUNICORN_WORKER_CLASS=asgi, an ASGI application",
-            frozenset({"hello", "json", "wait", "large"}),
+            frozenset({"hello", "json", "wait", "large", "upload"}),
             GUNICORN_WORKER_CLASS="asgi",
             APP_MODULE=ASGI,
         )

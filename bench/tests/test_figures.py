@@ -103,7 +103,7 @@ def test_a_page_keeps_its_prose_and_gets_its_blocks(tmp_path: Path) -> None:
     )
     measured = made([sample("greendock", 1000), sample("tutorial", 500, errors={"read": 100})])
     for _ in range(2):  # writing again changes nothing
-        document.write(measured, page)
+        document.write(measured, [page])
     text = page.read_text()
     assert text.startswith("Words.\n<!-- bench: overview -->\n\n| requests/s")
     assert "| tutorial | 500 (0.50)* |" in text
@@ -117,8 +117,8 @@ def test_a_plot_escapes_what_it_is_given() -> None:
     assert "A &lt; B &amp; C" in plot.svg({"A < B & C": [("a", OURS, figures)]})
 
 
-def test_every_block_of_the_page_is_one_that_is_generated() -> None:
-    names = document.BLOCK.findall(document.PAGE.read_text())
+def test_every_block_of_the_pages_is_one_that_is_generated() -> None:
+    names = [name for page in document.PAGES for name in document.BLOCK.findall(page.read_text())]
     assert set(names) == {*document.blocks(made([sample("greendock", 1)])), "containers", "cost", "growth"}
 
 
@@ -142,7 +142,7 @@ def test_the_newest_run_is_not_one_in_containers(tmp_path: Path, monkeypatch: py
 def test_a_run_in_containers_rewrites_one_block_and_no_other(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     page.write_text("<!-- bench: aims -->\nold\n<!-- end -->\n<!-- bench: containers -->\n<!-- end -->\n")
-    document.insert(page, {"containers": document.short(made([sample("greendock", 90), sample("tutorial", 80)]))})
+    document.insert([page], {"containers": document.short(made([sample("greendock", 90), sample("tutorial", 80)]))})
     kept, _, written = page.read_text().partition("<!-- bench: containers -->")
     assert kept == "<!-- bench: aims -->\nold\n<!-- end -->\n"
     assert "| tutorial | 80 (0.89) |" in written

@@ -3,15 +3,30 @@ RUN := $(UV) run --quiet --all-packages --all-extras --all-groups
 PYTEST := $(abspath $(UV)) run --quiet --all-packages --all-extras --all-groups pytest --numprocesses auto
 RUFF_CONFIG := --config packages/maintainers/ruff.toml
 
+# The rest has stricter rules: lint-machinery.
+CODE := app tests gunicorn.conf.py
+
 BEFORE_UP := engine base-images
 BEFORE_TEST := test-unit test-process test-container
 BEFORE_LINT := lint-machinery
 
-.PHONY: test-unit test-process test-container test-deps lint-machinery engine engine-stop base-images reference bench bench-containers
+.PHONY: fuzz new locks local test-unit test-process test-container test-deps lint-machinery engine engine-stop base-images reference bench bench-containers
+
+new: ## make a project from this commit (DIR=../site, ARGS="--defaults --data framework=django")
+	@scripts/copier new "$(DIR)" $(ARGS)
+
+locks: ## write the lock of each framework's project anew (UPGRADE=1: the newest versions)
+	@scripts/copier locks
+
+local: ## the same stack without containers (Ctrl-C ends it)
+	@scripts/local
 
 test-unit: ## the machinery without processes
 	cd packages/greendock && LEAN_FUZZ_SECONDS=$${LEAN_FUZZ_SECONDS:-5} $(PYTEST) tests/unit
 	$(PYTEST) bench/tests --ignore bench/tests/test_in_containers.py
+
+fuzz: ## whole environments and .env files made up at random, 10,000 of each
+	cd packages/greendock && FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-10000} $(PYTEST) tests/unit/test_fuzz.py
 
 test-process: ## real Gunicorn, real Nginx, a real browser, as processes
 	@scripts/local-nginx >/dev/null
@@ -28,7 +43,7 @@ lint-machinery:
 	$(RUN) ruff check $(RUFF_CONFIG) .
 	$(RUN) ruff format $(RUFF_CONFIG) --check .
 	$(RUN) mypy --config-file packages/maintainers/mypy.ini
-	$(RUN) hadolint Dockerfile nginx/Dockerfile bench/Dockerfile
+	$(RUN) hadolint Dockerfile bench/Dockerfile
 	git ls-files -z | xargs -0 awk 'FNR == 1 && /^#!.*sh$$|^# shellcheck shell=/ { print FILENAME } { nextfile }' \
 		| xargs $(RUN) shellcheck
 	$(RUN) deploy/kubernetes/check

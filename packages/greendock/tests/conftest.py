@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support import HELLO, Server, serving
+
+# Hypothesis fails an example that takes longer than 200 ms by default. No test here judges the time on the clock.
+hypothesis.settings.register_profile("greendock", deadline=None)
+hypothesis.settings.load_profile("greendock")
 
 
 @pytest.fixture

@@ -6,46 +6,21 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from greendock.testing.waiting import free_port as free_port
+from greendock.testing.waiting import free_ports as free_ports
+from greendock.testing.waiting import wait_for as wait_for
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parents[1]
 HEALTHCHECK = PACKAGE / "src" / "greendock" / "runtime" / "healthcheck.py"
 DEADLINE = 30.0
-T = TypeVar("T")
-
-
-def wait_for(condition: Callable[[], T], what: str, deadline: float = DEADLINE) -> T:
-    """Return the first true result of ``condition``; fail with ``what`` after ``deadline`` seconds."""
-    end = time.monotonic() + deadline
-    while True:
-        result = condition()
-        if result:
-            return result
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {deadline:g} s: {what}")
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    return free_ports(1)[0]
-
-
-def free_ports(count: int) -> list[int]:
-    """Return as many different ports nobody listens on."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def local_nginx() -> str:

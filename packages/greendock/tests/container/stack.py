@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.container.support import LONG, Stack, docker
+from tests.support import ROOT
 
 LOAD_APP = Path(__file__).parent / "apps" / "load"
+LOAD_ASGI = Path(__file__).parent / "apps" / "load_asgi"
+ASGI_SETTINGS = {"GUNICORN_WORKER_CLASS": "asgi"}
 
 
 class Site(Stack):
@@ -36,6 +39,12 @@ class Site(Stack):
     def start(self, replicas: int = 1) -> None:
         """Build, start and wait until healthy."""
         self.up("--scale", f"app={replicas}")
+
+    def use_asgi(self) -> None:
+        """Take the extra ``asgi`` among the dependencies, as docs/asgi.md says."""
+        self.edit("pyproject.toml", lambda text: text.replace("greendock[", "greendock[asgi,"))
+        locked = self.run(str(ROOT / "scripts" / "uv"), "lock")
+        assert locked.returncode == 0, locked.stderr
 
     def set_version(self, version: str) -> None:
         """Change the application so that the next build is another version."""
@@ -82,10 +91,14 @@ class Site(Stack):
 
 
 @contextmanager
-def started(folder: Path, replicas: int = 1, settings: Mapping[str, str] | None = None) -> Iterator[Site]:
+def started(
+    folder: Path, replicas: int = 1, settings: Mapping[str, str] | None = None, asgi: bool = False
+) -> Iterator[Site]:
     """Run a site that is healthy when the block begins and gone when it has ended."""
-    running = Site(folder, settings)
+    running = Site(folder, ASGI_SETTINGS | dict(settings or {}), LOAD_ASGI) if asgi else Site(folder, settings)
     try:
+        if asgi:
+            running.use_asgi()
         running.start(replicas)
         yield running
     finally:

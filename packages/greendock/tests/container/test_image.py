@@ -73,6 +73,46 @@ def test_a_secret_file_supplies_a_setting_and_the_applications_variable(image: s
     assert shown["timeout"] == {"value": "(hidden)", "source": "file /run/secrets/timeout (GUNICORN_TIMEOUT_FILE)"}
 
 
+def test_every_process_of_the_image_sees_the_same_environment_and_secrets(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgres://x\n")
+    (tmp_path / "url").chmod(0o444)
+    (tmp_path / "shows.py").write_text(
+        "import os\n"
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [os.environ['DATABASE_URL'].encode()]\n"
+    )
+    container = run(
+        *("--volume", f"{tmp_path}/url:/run/secrets/url:ro", "--volume", f"{tmp_path}/shows.py:/srv/app/shows.py:ro"),
+        *("--env", "DATABASE_URL_FILE=/run/secrets/url", "--env", "APP_MODULE=shows:app"),
+    )
+    wait_ready(container)
+    ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/').read().decode())"
+    shows = "import os; print(os.environ['DATABASE_URL'])"
+    for command in (
+        ("python", "-c", ask),
+        ("python", "-c", shows),
+        ("greendock", "run", "sh", "-c", "echo $DATABASE_URL"),
+    ):
+        assert docker("exec", container, *command).stdout == "postgres://x\n", command
+    docker("exec", container, "greendock", "check")
+
+
+def test_another_process_of_the_image_is_healthy_and_judged_by_its_own_command(run: Run) -> None:
+    fast = ("--health-start-period", "1s", "--health-interval", "1s", "--env", "GREENDOCK_RESTART_AFTER=1")
+    long = ("python", "-c", "import time; time.sleep(600)")
+    plain = run(*fast, command=long)
+    overridden = run(*fast, "--entrypoint", "sleep", command=("600",))
+    sick = run(*fast, "--env", "GREENDOCK_HEALTH_COMMAND=test -e /nowhere", command=long)
+    status = {plain: "healthy", overridden: "healthy", sick: "unhealthy"}
+    for container, expected in status.items():
+        wait_for(lambda c=container, e=expected: inspect(c)["State"]["Health"]["Status"] == e, expected, 60)  # type: ignore[misc]
+    for container in status:
+        checks = len(inspect(container)["State"]["Health"]["Log"])
+        wait_for(lambda c=container, n=checks: len(inspect(c)["State"]["Health"]["Log"]) >= min(n + 2, 5), "checks", 60)  # type: ignore[misc]
+        assert inspect(container)["State"]["Running"], "nothing but a server is ever ended"
+
+
 def test_a_killed_master_ends_the_container_and_its_restart_is_ready_again(run: Run) -> None:
     container = run("--restart", "unless-stopped")
     wait_ready(container)
@@ -108,7 +148,7 @@ def test_a_worker_out_of_memory_is_replaced_and_the_container_lives(run: Run, tm
 
 def test_a_full_tmpfs_does_not_hide_that_the_server_drains(run: Run) -> None:
     size = "/run/greendock:uid=10001,gid=10001,mode=0700,size=64k"
-    container = run("--tmpfs", size, "--env", "GREENDOCK_DRAIN_SECONDS=20")
+    container = run("--tmpfs", size, "--env", "GREENDOCK_DRAIN_SECONDS=20", "--env", "GUNICORN_GRACEFUL_TIMEOUT=10")
     wait_ready(container)
     docker("exec", container, "sh", "-c", "cat /dev/zero > /run/greendock/filler", check=False)
     assert health(container)["ready"]

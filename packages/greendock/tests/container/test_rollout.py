@@ -45,9 +45,9 @@ class Everything:
         return {name: running.result for name, running in self._running.items()}
 
 
-@pytest.mark.parametrize("replicas", [1, 3])
-def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int) -> None:
-    with started(tmp_path / "site", replicas) as site:
+@pytest.mark.parametrize(("replicas", "asgi"), [(1, False), (3, False), (1, True)], ids=["1", "3", "asgi"])
+def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int, asgi: bool) -> None:
+    with started(tmp_path / "site", replicas, asgi=asgi) as site:
         before = site.containers("app")
         site.set_version("two")
         with Everything(site.url(), rate=100) as clients:
@@ -55,6 +55,7 @@ def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int) ->
             wait_for(lambda: clients.results["2 s"].total >= 3, "slow requests have been answered")
             output = site.rollout()
         shown = table(clients.results.items()) + "\n" + output
+        print(shown)
         assert not any(result.failed for result in clients.results.values()), shown
         assert all(result.total for result in clients.results.values()), shown
         assert site.version() == "two"
@@ -138,12 +139,57 @@ def test_nginx_itself_is_reloaded_without_loss_and_replaced_only_by_one_that_wor
         assert site.version() == "one"
 
         mine.unlink()
-        site.edit("nginx/errors/error.html", lambda text: text + "<!-- two -->\n")
+        site.edit("packages/greendock/src/greendock/proxy/errors/error.html", lambda text: text + "<!-- two -->\n")
         site.rollout("--nginx")
         assert site.containers("app") == apps
         assert not set(site.containers("nginx")) & set(proxies)
         assert site.version() == "one"
         assert Compose(site).leaves_alone(2)
+    finally:
+        site.down()
+
+
+# It outlives every limit of a server's healthcheck, because it is none.
+WORKER = "python -c \"import signal; print('a worker begins', flush=True); signal.pause()\""
+
+
+def test_the_release_command_runs_once_before_anything_new_serves_and_workers_follow(tmp_path: Path) -> None:
+    settings = {"GREENDOCK_RELEASE_COMMAND": "sh app/release.sh", "GREENDOCK_RESTART_AFTER": "10"}
+    settings |= {"COMPOSE_PROFILES": "worker", "WORKER_COMMAND": WORKER}
+    site = Site(tmp_path / "site", QUICK | settings)
+    (site.folder / "app/release.sh").write_text("echo migration one")
+    try:
+        site.start()
+        assert site.compose("logs", "--no-log-prefix", "release").stdout.count("migration one") == 1
+        apps, workers = site.containers("app"), site.containers("worker")
+
+        with load(site.url(), rate=50, post=True) as running:
+            site.set_version("broken")
+            (site.folder / "app/release.sh").write_text("echo migration broken; exit 3")
+            output = site.rollout(expect=1)
+            assert "migration broken" in output
+            assert "ended with exit code 3" in last_line(output)
+            assert "the old version serves" in last_line(output)
+            assert (site.containers("app"), site.containers("worker")) == (apps, workers)
+
+            site.set_version("two")
+            (site.folder / "app/release.sh").write_text("echo migration two; sleep 5; echo migrated")
+            output = site.rollout()
+            assert output.count("migration two") == 1
+            assert output.index("migrated") < output.index("start 1 replica") < output.index("replace worker")
+        assert running.result.failed == 0, running.result
+        assert site.version() == "two"
+        assert len(site.containers("worker")) == 1
+        assert not set(site.containers("worker")) & set(workers)
+        assert site.health("worker") == "healthy"
+        assert Compose(site).leaves_alone()
+
+        rolling = site.start_rollout()
+        wait_for_step(rolling, "the release command begins")
+        os.kill(rolling.pid, signal.SIGTERM)
+        assert "interrupted; the old version serves" in last_line(rolling.communicate()[0])
+        assert site.compose("ps", "--all", "--quiet", "--orphans=false", "release").stdout.count("\n") == 1
+        assert Compose(site).leaves_alone()
     finally:
         site.down()
 

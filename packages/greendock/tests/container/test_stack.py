@@ -16,8 +16,17 @@ from tests.support import ROOT, free_port, wait_for
 
 def _readme_commands() -> tuple[str, str]:
     """Return the README's blocks of commands: how to start, and what to ask a running stack."""
-    start, ask = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    _make, start, ask = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     return start, ask
+
+
+def test_a_port_that_is_changed_is_changed_for_both_tiers(stack: Stack) -> None:
+    (stack.folder / ".env").write_text("PORT=9000\nNGINX_HTTP_PORT=9090\n")
+    services = json.loads(stack.compose("config", "--format", "json").stdout)["services"]
+    assert services["app"]["environment"]["PORT"] == "9000"
+    assert {service["environment"]["NGINX_UPSTREAM"] for service in services.values()} == {"app:9000"}
+    assert services["nginx"]["environment"]["NGINX_HTTP_PORT"] == "9090"
+    assert services["nginx"]["ports"][0]["target"] == 9090
 
 
 def test_one_command_ends_with_two_healthy_containers_and_an_answered_request(stack: Stack) -> None:
@@ -82,7 +91,7 @@ def test_an_application_of_another_framework_takes_the_samples_place(stack: Stac
     shutil.rmtree(stack.folder / "app")
     shutil.copytree(stack.folder / "examples" / "fastapi" / "app", stack.folder / "app")
     project = stack.folder / "pyproject.toml"
-    project.write_text(project.read_text().replace('app = ["flask>=3.1"]', 'app = ["fastapi>=0.116"]'))
+    project.write_text(project.read_text().replace('"flask>=3.1"', '"fastapi>=0.116"'))
     subprocess.run([ROOT / "scripts" / "uv", "lock", "--quiet"], cwd=stack.folder, env=stack.environment, check=True)
     (stack.folder / ".env").write_text("GUNICORN_WORKER_CLASS=asgi\n")
     stack.up()
@@ -95,7 +104,7 @@ def test_https_is_one_variable_and_a_published_port(stack: Stack) -> None:
     stack.environment |= {"NGINX_TLS_PUBLIC_PORT": str(port)}
     stack.up()
     with httpx.Client(verify=False, follow_redirects=True) as client:  # noqa: S501 - a development certificate
-        answer = client.get(stack.url("/status.json"))
+        answer = client.get(f"http://127.0.0.1:{stack.port}/status.json")
     assert str(answer.url) == f"https://127.0.0.1:{port}/status.json"
     assert answer.json()["scheme"] == "https"
 

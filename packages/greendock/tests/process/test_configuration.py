@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from tests.support import DEADLINE, ROOT, Server, clean_environment, greendock, wait_for
+from tests.support import DEADLINE, HELLO, ROOT, Server, clean_environment, greendock, wait_for
 
 Serve = Callable[..., Server]
 
@@ -156,3 +157,127 @@ def test_a_wrong_configuration_ends_before_anything_is_bound(
 def test_one_log_line_says_how_many_workers_and_why(serve: Serve) -> None:
     server = serve(WEB_CONCURRENCY="", MAX_WORKERS="1")
     assert server.log.count("Workers: 1 (MAX_WORKERS, down from floor(2 × ") == 1
+
+
+BROKEN = """
+import time
+print("hello from the application")
+ok = lambda environ, start_response: []
+async def asgi(scope, receive, send): ...
+number = 5
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "shop.py").write_text(BROKEN)
+    (tmp_path / "hangs.py").write_text("import time\ntime.sleep(600)\n")
+    (tmp_path / "leaves.py").write_text("import os\nos._exit(7)\n")
+    (tmp_path / "broken.py").write_text("\n\n1 / 0\n")
+    (tmp_path / "needs.py").write_text("import no_such_package\n")
+    return tmp_path
+
+
+def test_check_loads_the_application_and_says_how_long_that_took(folder: Path) -> None:
+    done = greendock("check", cwd=folder, APP_MODULE="shop:ok")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"greendock: the configuration is right; shop:ok was loaded in [0-9.]+ s\n", done.stdout)
+    assert "hello from the application" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("shp:ok", "No module named 'shp'"),
+        ("shop:nope", "Failed to find attribute 'nope' in 'shop'"),
+        ("shop:number", "must be callable"),
+        ("shop:asgi", "accepted: GUNICORN_WORKER_CLASS=asgi"),
+        ("broken:app", "broken.py line 3)"),
+        ("needs:app", "needs.py line 1)"),
+        ("leaves:app", "ended the process (exit status 7)"),
+        ("hangs:app", "was not loaded within 1 s"),
+    ],
+)
+def test_check_refuses_an_application_that_no_worker_could_load(folder: Path, module: str, said: str) -> None:
+    done = greendock("check", cwd=folder, APP_MODULE=module, GREENDOCK_BOOT_TIMEOUT="1")
+    assert done.returncode == 2, done.stdout
+    assert f"APP_MODULE='{module}' (from process environment)" in done.stderr
+    assert said in done.stderr
+
+
+def test_check_can_leave_the_application_alone(folder: Path) -> None:
+    done = greendock("check", "--no-load", cwd=folder, APP_MODULE="broken:app")
+    assert done.returncode == 0
+    assert "was not loaded" in done.stdout
+
+
+def test_check_loads_the_application_in_its_own_folder_path_and_environment(folder: Path) -> None:
+    (folder / "src").mkdir()
+    (folder / "src" / "deep.py").write_text("import os\nassert os.environ['COLOUR'] == 'blue'\nfrom shop import ok\n")
+    (folder / ".env").write_text("COLOUR=blue\n")
+    done = greendock("check", cwd=folder, APP_MODULE="deep:ok", GUNICORN_PYTHONPATH="src")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_peers_name_is_a_warning_of_the_check_and_of_the_start(serve: Serve, folder: Path) -> None:
+    done = greendock("check", cwd=folder, APP_MODULE="shop:ok", TIMEOUT="5")
+    assert done.returncode == 0
+    assert "did you mean GUNICORN_TIMEOUT?" in done.stderr
+    assert "did you mean GUNICORN_TIMEOUT?" in serve(TIMEOUT="5").log
+
+
+def test_a_start_script_that_nothing_runs_is_pointed_out(folder: Path) -> None:
+    (folder / "prestart.sh").touch()
+    assert "prestart.sh is not run" in greendock("check", "--no-load", cwd=folder).stderr
+
+
+def test_the_list_of_plugins_ends_with_what_is_wrong_with_the_configuration() -> None:
+    done = greendock("plugins", GREENDOCK_PLUGINS="metrics,metrix", GUNICORN_TIMOUT="3")
+    assert done.returncode == 2
+    assert "metrics" in done.stdout
+    assert "2 configuration problems" in done.stderr
+
+
+BROUGHT_ALONG = """
+import os
+workers = int(os.environ.get("WORKERS_PER_CORE", "1")) + 2
+keepalive = 120
+not_a_setting = "ignored"
+def post_worker_init(worker):
+    worker.log.info("the file's own hook")
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("-c", "brought.py"), ("--config=brought.py",), ()],
+    ids=["-c", "--config", "in place of the template's"],
+)
+def test_a_configuration_file_brought_along_joins_ours_and_the_server_is_ready(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / ("brought.py" if arguments else "gunicorn.conf.py")).write_text(BROUGHT_ALONG)
+    server = Server(tmp_path, ("greendock", "run", "gunicorn", *arguments), WEB_CONCURRENCY="", GUNICORN_KEEPALIVE="90")
+    server.write_app(HELLO)
+    try:
+        server.start()
+        assert server.wait_ready("3/3")["workers"] == 3
+        assert server.get()[0] == 200
+        assert server.log.count("the file's own hook") == 3
+        (tmp_path / "brought.py").write_text(BROUGHT_ALONG.replace("+ 2", "+ 1"))
+        (tmp_path / "gunicorn.conf.py").write_text(BROUGHT_ALONG.replace("+ 2", "+ 1"))
+        server.signal(signal.SIGHUP)
+        server.wait_ready("2/2")
+    finally:
+        server.close()
+
+
+def test_a_configuration_file_brought_along_is_checked_with_the_rest(folder: Path) -> None:
+    (folder / "brought.py").write_text("workers = -1\nkeepalive = 2\n")
+    done = greendock("check", cwd=folder, GREENDOCK_CONFIG_FILE=str(folder / "brought.py"))
+    assert done.returncode == 2
+    assert f"workers='-1' (from {folder}/brought.py)" in done.stderr
+    assert f"GUNICORN_KEEPALIVE='2' (from {folder}/brought.py)" in done.stderr
+    (folder / "brought.py").write_text("1 / 0\n")
+    done = greendock("check", cwd=folder, GREENDOCK_CONFIG_FILE=str(folder / "brought.py"))
+    assert "cannot be read: ZeroDivisionError" in done.stderr

@@ -23,8 +23,23 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 """
+ASGI = """
+import asyncio, pathlib
+async def app(scope, receive, send):
+    while (await receive())["more_body"]:
+        pass
+    pathlib.Path("arrived").touch()
+    while not pathlib.Path("go").exists():
+        await asyncio.sleep(0.01)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+"""
 CLIENTS = 24
 CONNECTIONS = 4  # the worker's own; the rest waits in the kernel's queue
+
+
+def waits(worker_class: str) -> str:
+    return ASGI if worker_class == "asgi" else WAITS
 
 
 class Post:
@@ -43,15 +58,16 @@ class Post:
 
 
 @pytest.mark.parametrize(
-    ("worker_class", "loses"), [("gthread", True), ("drain", False), ("lean", False), ("request-id", False)]
+    ("worker_class", "loses"),
+    [("gthread", True), ("drain", False), ("lean", False), ("request-id", False), ("asgi", False)],
 )
 def test_posts_queued_at_a_stop_are_lost_by_gthread_and_answered_by_drain(
     serve: Serve, worker_class: str, loses: bool
 ) -> None:
     server = serve(
-        WAITS,
+        waits(worker_class),
         GUNICORN_WORKER_CLASS=worker_class,
-        GUNICORN_THREADS="2",
+        **({} if worker_class == "asgi" else {"GUNICORN_THREADS": "2"}),
         GUNICORN_WORKER_CONNECTIONS=str(CONNECTIONS),
         WEB_CONCURRENCY="1",
     )
@@ -71,12 +87,14 @@ def test_posts_queued_at_a_stop_are_lost_by_gthread_and_answered_by_drain(
     assert lost > 0 if loses else lost == 0, lost
 
 
-@pytest.mark.parametrize("worker_class", ["drain", "lean"])
+@pytest.mark.parametrize("worker_class", ["drain", "lean", "asgi"])
 def test_a_client_that_comes_after_the_stop_is_refused_while_requests_are_still_served(
     serve: Serve, worker_class: str
 ) -> None:
     # The graceful timeout is long: clients are refused before it has passed, not because of it.
-    server = serve(WAITS, GUNICORN_WORKER_CLASS=worker_class, WEB_CONCURRENCY="2", GUNICORN_GRACEFUL_TIMEOUT="36")
+    server = serve(
+        waits(worker_class), GUNICORN_WORKER_CLASS=worker_class, WEB_CONCURRENCY="2", GUNICORN_GRACEFUL_TIMEOUT="36"
+    )
     post = Post(server.port)
     wait_for((server.folder / "arrived").exists, "a request is being handled")
     server.signal(signal.SIGTERM)

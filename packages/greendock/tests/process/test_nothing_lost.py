@@ -33,6 +33,29 @@ def app(environ, start_response):
     return [b"%d %d" % (os.getpid(), size)]
 """
 
+ASGI = """
+import asyncio, os
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size, more = size + len(message["body"]), message["more_body"]
+    await asyncio.sleep(0.002)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": b"%d %d" % (os.getpid(), size)})
+"""
+SOURCES = {"asgi": ASGI, "request-id-asgi": ASGI}
+
+
+def works(worker_class: str) -> str:
+    return SOURCES.get(worker_class, WORKS)
+
 
 @pytest.fixture(scope="module")
 def nginx() -> str:
@@ -83,9 +106,9 @@ def replaced(server: Server, before: set[int]) -> bool:
     return len(now) == len(before) and not before & now
 
 
-@pytest.mark.parametrize("worker_class", ["gthread", "drain", "lean"])
+@pytest.mark.parametrize("worker_class", ["gthread", "drain", "lean", "asgi"])
 def test_ten_reloads(serve: Serve, loaded: Callable[..., Loaded], worker_class: str) -> None:
-    server = serve(WORKS, GUNICORN_WORKER_CLASS=worker_class)
+    server = serve(works(worker_class), GUNICORN_WORKER_CLASS=worker_class)
     with loaded(server) as counts:
         for _ in range(10):
             before = set(server.workers())
@@ -94,8 +117,10 @@ def test_ten_reloads(serve: Serve, loaded: Callable[..., Loaded], worker_class: 
     assert counts.failed == 0, counts.table()
 
 
-def test_workers_recycled_by_max_requests(serve: Serve, loaded: Callable[..., Loaded]) -> None:
-    server = serve(WORKS, GUNICORN_MAX_REQUESTS="60", GUNICORN_MAX_REQUESTS_JITTER="20")
+@pytest.mark.parametrize("worker_class", ["lean", "asgi"])
+def test_workers_recycled_by_max_requests(serve: Serve, loaded: Callable[..., Loaded], worker_class: str) -> None:
+    limits = {"GUNICORN_MAX_REQUESTS": "60", "GUNICORN_MAX_REQUESTS_JITTER": "20"}
+    server = serve(works(worker_class), GUNICORN_WORKER_CLASS=worker_class, **limits)
     before = set(server.workers())
     with loaded(server) as counts:
         wait_for(lambda: server.log.count("Booting worker") >= 8, "workers recycled")
@@ -103,8 +128,9 @@ def test_workers_recycled_by_max_requests(serve: Serve, loaded: Callable[..., Lo
     assert counts.failed == 0, counts.table()
 
 
-def test_workers_added_and_taken(serve: Serve, loaded: Callable[..., Loaded]) -> None:
-    server = serve(WORKS)
+@pytest.mark.parametrize("worker_class", ["lean", "asgi"])
+def test_workers_added_and_taken(serve: Serve, loaded: Callable[..., Loaded], worker_class: str) -> None:
+    server = serve(works(worker_class), GUNICORN_WORKER_CLASS=worker_class)
     with loaded(server) as counts:
         for number, wanted in [(signal.SIGTTIN, 3), (signal.SIGTTIN, 4), (signal.SIGTTOU, 3), (signal.SIGTTOU, 2)]:
             server.signal(number)
@@ -112,12 +138,12 @@ def test_workers_added_and_taken(serve: Serve, loaded: Callable[..., Loaded]) ->
     assert counts.failed == 0, counts.table()
 
 
-@pytest.mark.parametrize("worker_class", ["drain", "lean"])
+@pytest.mark.parametrize("worker_class", ["drain", "lean", "asgi"])
 def test_one_of_two_replicas_stopped_and_started(
     serve: Serve, loaded: Callable[..., Loaded], worker_class: str
 ) -> None:
-    stays = serve(WORKS, GUNICORN_WORKER_CLASS=worker_class)
-    goes = serve(WORKS, GUNICORN_WORKER_CLASS=worker_class, GREENDOCK_DRAIN_SECONDS="1")
+    stays = serve(works(worker_class), GUNICORN_WORKER_CLASS=worker_class)
+    goes = serve(works(worker_class), GUNICORN_WORKER_CLASS=worker_class, GREENDOCK_DRAIN_SECONDS="1")
     with loaded(stays, goes) as counts:
         for _ in range(3):
             goes.signal(signal.SIGTERM)
@@ -127,8 +153,9 @@ def test_one_of_two_replicas_stopped_and_started(
     assert counts.failed == 0, counts.table()
 
 
-def test_an_idle_worker_killed(serve: Serve, loaded: Callable[..., Loaded]) -> None:
-    server = serve(WORKS)
+@pytest.mark.parametrize("worker_class", ["lean", "asgi"])
+def test_an_idle_worker_killed(serve: Serve, loaded: Callable[..., Loaded], worker_class: str) -> None:
+    server = serve(works(worker_class), GUNICORN_WORKER_CLASS=worker_class)
     with loaded(server) as counts:
         before = set(server.workers())
         server.signal(signal.SIGTTIN)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from greendock.env import sources
+from greendock.env import secrets, sources
 from greendock.env.problems import Problem
 from greendock.env.value import PROCESS, Value
+from tests.support import PACKAGE
 
 KNOWN = {"GREENDOCK_PLUGINS", "GREENDOCK_READINESS_FILE", "LOG_LEVEL"}
 
@@ -47,7 +50,8 @@ def test_a_file_supplies_the_variable_and_its_text_is_secret(tmp_path: Path) -> 
 
 
 def test_a_variable_and_its_file_together_are_an_error(tmp_path: Path) -> None:
-    _, problems = load({"LOG_LEVEL": "info", "LOG_LEVEL_FILE": str(tmp_path)})
+    (tmp_path / "secret").write_text("debug")
+    _, problems = load({"LOG_LEVEL": "info", "LOG_LEVEL_FILE": str(tmp_path / "secret")})
     assert [problem.accepted for problem in problems] == ["set LOG_LEVEL or LOG_LEVEL_FILE, not both"]
 
 
@@ -141,3 +145,50 @@ def test_a_dotenv_file_that_is_not_text_is_one_problem(dotenv: Path) -> None:
     dotenv.write_bytes(b"A=\xff\n")
     _, problems = load({}, dotenv)
     assert len(problems) == 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in the place of /run/secrets."""
+    monkeypatch.setattr(secrets, "FOLDER", f"{tmp_path}/")
+    (tmp_path / "url").write_text("postgres://x\n")
+    return tmp_path
+
+
+def test_a_process_that_is_no_server_sees_the_secrets_the_server_sees(folder: Path) -> None:
+    environ = {"DATABASE_URL_FILE": f"{folder}/url", "SSL_CERT_FILE": "/etc/ssl/cert.pem", "HOME": "/"}
+    assert secrets.export(environ) == []
+    assert environ["DATABASE_URL"] == "postgres://x"
+    assert "SSL_CERT" not in environ
+
+
+def test_a_secret_that_another_process_has_read_before_is_no_contradiction(folder: Path) -> None:
+    environ = {"DATABASE_URL_FILE": f"{folder}/url"}
+    secrets.export(environ)
+    values, problems = load(environ)
+    assert problems == []
+    assert values["DATABASE_URL"] == Value("postgres://x", f"file {folder}/url (DATABASE_URL_FILE)", secret=True)
+
+
+def test_greendocks_own_secrets_stay_out_of_the_environment(folder: Path) -> None:
+    environ = {"GUNICORN_STATSD_HOST_FILE": f"{folder}/url"}
+    secrets.export(environ)
+    assert "GUNICORN_STATSD_HOST" not in environ
+
+
+def test_a_secret_that_cannot_be_read_is_named_and_set_to_nothing(folder: Path) -> None:
+    environ = {"DATABASE_URL_FILE": f"{folder}/missing"}
+    (complaint,) = secrets.export(environ)
+    assert f"DATABASE_URL_FILE={folder}/missing" in complaint
+    assert "No such file" in complaint
+    assert "DATABASE_URL" not in environ
+
+
+def test_reading_secrets_imports_nothing_that_takes_time() -> None:
+    code = (
+        "import sys, greendock.env.secrets; print(*(sys.modules.keys() & {'dataclasses', 'pathlib', 're', 'gunicorn'}))"
+    )
+    command = [sys.executable, "-S", "-c", code]
+    environment = {"PYTHONPATH": str(PACKAGE / "src")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "\n", done.stderr

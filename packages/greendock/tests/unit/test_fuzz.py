@@ -79,7 +79,7 @@ def test_any_environment_is_taken_or_refused_in_one_report(environment: dict[str
     for name, value in built.gunicorn().items():
         config.set(name, value)
     assert config.workers >= 1
-    json.loads(show.effective(built, [], "json"))
+    json.loads(show.settings(built, [], "json"))
 
 
 @given(st.binary(max_size=60) | st.text("A=${}:-'\"\\# \n\tBx$1", max_size=40).map(str.encode))

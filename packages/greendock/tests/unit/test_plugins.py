@@ -77,7 +77,7 @@ def test_an_unknown_plugin_lists_what_is_installed(install: Install) -> None:
     (found,) = complaints(GREENDOCK_PLUGINS="on")
     assert found.endswith("no such plugin; installed: metrics, one")
     (found,) = complaints(GUNICORN_WORKER_CLASS="gthreads")
-    assert "no such plugin; installed: drain, " in found
+    assert "no such plugin; installed: asgi, drain, " in found
     assert "Gunicorn's own: asgi, gevent" in found
 
 

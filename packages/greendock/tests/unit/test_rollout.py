@@ -11,7 +11,7 @@ import pytest
 from greendock.rollout import cli
 from greendock.rollout.engine import Container
 from greendock.rollout.generations import Generations, split
-from greendock.rollout.rollout import hopeless
+from greendock.rollout.waiting import hopeless
 from greendock.testing.load import Result, table
 
 

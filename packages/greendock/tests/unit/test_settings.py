@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from gunicorn.config import Config, make_settings
+from gunicorn.config import KNOWN_SETTINGS, Config, Setting, make_settings
 from gunicorn.glogging import Logger
 from gunicorn.workers.sync import SyncWorker
 
+from greendock.env import peers
 from greendock.env.problems import ConfigurationError, Problem
 from greendock.env.value import Value
 from greendock.hooks.events import EVENTS
-from greendock.server import settings
+from greendock.server import settings, variables
 from greendock.server.build import Built, build
+from tests.support import ROOT
 
 # The text written into the environment, and what Gunicorn must end up with, by the setting's validator.
 BY_VALIDATOR: dict[str, tuple[str, Any]] = {
@@ -59,6 +62,13 @@ BY_NAME: dict[str, tuple[str, Any]] = {
     "keepalive": ("120", 120),
     "graceful_timeout": ("12", 12),
     "ssl_context": (f"{__name__}:three_ssl", None),
+    "bind": ("127.0.0.1:80 [::1]:80,unix:/run/app.sock", ["127.0.0.1:80", "[::1]:80", "unix:/run/app.sock"]),
+    "certfile": (__file__, __file__),
+    "keyfile": (__file__, __file__),
+    "ca_certs": (__file__, __file__),
+    "logconfig": (__file__, __file__),
+    "logconfig_json": (__file__, __file__),
+    "worker_tmp_dir": ("/dev", "/dev"),
 }
 CALLS = {count: f"{__name__}:takes{count}" for count in (1, 2, 3, 4)}
 
@@ -106,23 +116,32 @@ def test_ssl_context_is_one_callable() -> None:
         build({"GUNICORN_SSL_CONTEXT": f"{__name__}:three_ssl,{__name__}:three_ssl"})
 
 
-def test_every_setting_of_this_gunicorn_has_a_kind_we_know() -> None:
+def test_every_setting_of_this_gunicorn_has_a_validator_we_have_thought_about() -> None:
     assert len(settings.known()) == len(make_settings())
-    for setting in make_settings().values():
-        settings.type_of(setting)
+    unknown = [name for name, setting in make_settings().items() if not settings.is_understood(setting)]
+    assert not unknown, "a new Gunicorn brings new validators: say in settings.py how each is read"
 
 
-def test_a_kind_that_a_new_gunicorn_would_add_is_noticed() -> None:
-    class Novel:
-        name = "novel"
-        type = None
+def test_a_setting_of_a_newer_gunicorn_is_read_as_text_and_still_judged_by_gunicorn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def validate_novelty(value: object) -> object:
+        if value not in (None, "red", "blue"):
+            raise ValueError("a colour")
+        return value
 
-        @staticmethod
-        def validator(value: object) -> object:
-            return value
+    class Novel(Setting):
+        name, section, validator, default, desc = "novel", "Novelties", validate_novelty, None, "What is new."
 
-    with pytest.raises(LookupError, match="novel"):
-        settings.type_of(Novel)
+    try:
+        settings.known.cache_clear()
+        assert not settings.is_understood(Novel())
+        assert build({"GUNICORN_NOVEL": "red"}).settings["novel"].value == "red"
+        with pytest.raises(ConfigurationError, match=r"GUNICORN_NOVEL='green'.*a colour"):
+            build({"GUNICORN_NOVEL": "green"})
+    finally:
+        KNOWN_SETTINGS.remove(Novel)
+        settings.known.cache_clear()
 
 
 @pytest.mark.parametrize(("text", "effective"), [("true", True), ("false", False)])
@@ -166,11 +185,19 @@ def test_a_convention_and_its_setting_that_disagree_are_a_problem() -> None:
         ({"GREENDOCK_DRAIN_SECONDS": "20"}, "GREENDOCK_STOP_GRACE_SECONDS=75"),
         ({"GUNICORN_GRACEFUL_TIMEOUT": "40"}, "2 × graceful_timeout"),
         ({"GUNICORN_THREADS": "4", "GUNICORN_WORKER_CLASS": "sync"}, "worker_class=sync"),
-        ({"GUNICORN_THREADS": "4", "GUNICORN_WORKER_CLASS": "asgi"}, "worker_class=asgi"),
+        ({"GUNICORN_THREADS": "4", "GUNICORN_WORKER_CLASS": "asgi"}, "worker_class=AsgiWorker"),
         ({"GUNICORN_RELOAD": "1", "GUNICORN_PRELOAD_APP": "1"}, "cannot be combined with reload"),
         ({"GUNICORN_WORKERS": "0"}, "at least 1"),
         ({"WEB_CONCURRENCY": "2", "GREENDOCK_MIN_READY_WORKERS": "3"}, "never ready"),
         ({"GUNICORN_CMD_ARGS": "--bind 'x"}, "No closing quotation"),
+        ({"GUNICORN_BIND": "foo:bar:baz"}, "HOST:PORT"),
+        ({"GUNICORN_BIND": "0.0.0.0:99999"}, "ports from 0 to 65535"),
+        ({"GUNICORN_BIND": "unix:/no/such/folder/socket"}, "/no/such/folder is none"),
+        ({"PORT": "9000", "NGINX_UPSTREAM": "app:8000"}, "NGINX_UPSTREAM=app:8000"),
+        ({"GUNICORN_BIND": "127.0.0.1:8000", "NGINX_UPSTREAM": "app:8000"}, "NGINX_UPSTREAM=app:8000"),
+        ({"GUNICORN_LOGCONFIG": "/no/such/file"}, "a file that exists"),
+        ({"GUNICORN_PIDFILE": "/no/such/folder/pid"}, "an existing folder"),
+        ({"GUNICORN_WORKER_TMP_DIR": "/no/such/folder"}, "an existing folder"),
     ],
 )
 def test_a_contradiction_is_a_problem(environment: dict[str, str], named: str) -> None:
@@ -207,6 +234,9 @@ def test_the_templates_threads_do_not_contradict_a_worker_class_without_threads(
         ({"GUNICORN_PORT": "80"}, "did you mean PORT?"),
         ({"GREENDOCK_DRAIN_SECOND": "1"}, "did you mean GREENDOCK_DRAIN_SECONDS?"),
         ({"NGINX_UPSTREAMS": "x"}, "did you mean NGINX_UPSTREAM?"),
+        ({"NGINX_MAX_UPLOAD": "10m"}, "did you mean NGINX_CLIENT_MAX_BODY_SIZE?"),
+        ({"GUNICORN_PRELOAD": "true"}, "did you mean GUNICORN_PRELOAD_APP?"),
+        ({"GUNICORN_CONF": "conf.py"}, "`gunicorn -c FILE`"),
         ({"GUNICORN_": "x"}, "no such name"),
         ({"GUNICORN_UMASK": "9z"}, "octal"),
         ({"GUNICORN_SECURE_SCHEME_HEADERS": "[1]"}, "JSON object"),
@@ -279,3 +309,58 @@ def test_the_defaults_are_accepted_as_they_are() -> None:
     assert logging.getLevelName(config.loglevel.upper()) == logging.INFO
     assert json.dumps(config.secure_scheme_headers) == '{"X-FORWARDED-PROTO": "https"}'
     assert built.settings["workers"].value >= 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "meant"),
+    [
+        ({"APP_MODUL": "shop:app"}, "APP_MODULE"),
+        ({"WEB_CONCURENCY": "3"}, "WEB_CONCURRENCY"),
+        ({"LOGLEVEL": "info"}, "LOG_LEVEL"),
+        ({"GUNICRON_TIMEOUT": "3"}, "GUNICORN_TIMEOUT"),
+        ({"TIMEOUT": "3"}, "GUNICORN_TIMEOUT"),
+        ({"UWSGI_HARAKIRI": "3"}, "no uWSGI here"),
+    ],
+)
+def test_a_name_that_was_probably_meant_for_us_is_pointed_out_and_not_refused(
+    environment: dict[str, str], meant: str
+) -> None:
+    (notice,) = build(environment).notices
+    assert next(iter(environment)) in notice
+    assert meant in notice
+
+
+@pytest.mark.parametrize(
+    "environment", [{"APP_MODE": "x"}, {"DATABASE_URL": "x"}, {"TIMEOUT": "3", "GUNICORN_TIMEOUT": "3"}, {"HOME": "/"}]
+)
+def test_an_applications_own_names_are_not_pointed_out(environment: dict[str, str]) -> None:
+    assert build(environment).notices == ()
+
+
+def test_a_secret_is_in_no_notice() -> None:
+    (notice,) = build({"APP_MODUL_FILE": "x", "APP_SECRET": "hunter2", "TIMEOUT": "3"}).notices
+    assert "hunter2" not in notice
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/8,192.168.0.1", "10.0.0.0/8 192.168.0.1", '["10.0.0.0/8", "192.168.0.1"]'])
+@pytest.mark.parametrize("variable", ["GUNICORN_FORWARDED_ALLOW_IPS", "FORWARDED_ALLOW_IPS"])
+def test_every_list_is_written_with_commas_with_white_space_or_as_json(variable: str, text: str) -> None:
+    assert build({variable: text}).settings["forwarded_allow_ips"].value == "10.0.0.0/8,192.168.0.1"
+
+
+@pytest.mark.parametrize("name", sorted(peers.BARE))
+def test_a_peers_name_is_in_the_page_about_coming_from_there(name: str) -> None:
+    rows = (ROOT / "docs" / "coming-from.md").read_text().splitlines()
+    if name in ("KEEPALIVE", "THREADS", "WORKERS"):
+        return  # nobody's in particular
+    right = peers.BARE[name].partition(" ")[0].partition("=")[0].rstrip(":")
+    assert any(f"`{name}`" in row and (right in row or right == "a") for row in rows), name
+
+
+@pytest.mark.parametrize("name", sorted(peers.BARE | peers.PREFIXED))
+def test_what_a_peers_name_is_here_exists_here(name: str) -> None:
+    here = (peers.BARE | peers.PREFIXED)[name]
+    known = variables.ALL.keys() | settings.known().keys() | {"GUNICORN_CMD_ARGS"}
+    named = set(re.findall(r"\b(?:GUNICORN|GREENDOCK|NGINX)_[A-Z_]+\b", here))
+    assert name not in known
+    assert named <= known

@@ -12,14 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from greendock import __version__
+from greendock.env import secrets
 from greendock.runtime import process
-from greendock.server import preimport
+from greendock.server import own_file, preimport
+
+# For an application, where GREENDOCK_BOOT_TIMEOUT sets no end.
+_LOAD_SECONDS = 60
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status (2 for a configuration that is refused)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] in (["proxy"], ["rollout"]):  # each has a command line of its own
+    if arguments[:1] and arguments[0] in _PARTS:  # each has a command line of its own
         return _PARTS[arguments[0]](arguments[1:])
     options = _parser().parse_args(arguments)
     command = {
@@ -29,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "env": _env,
         "plugins": _plugins,
         "health": _health,
+        "release": _release,
     }[options.command]
     try:
         return command(options)
@@ -61,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         rest="Gunicorn's own arguments",
         formats=("table", "json"),
     )
-    add("check", "Check the configuration and exit: 0 when it is right, 2 when it is not.")
+    add(
+        "check", "Check the configuration, load the application once, and exit: 0 when all is right, 2 when not."
+    ).add_argument("--no-load", dest="load", action="store_false", help="leave the application alone")
     add("env", "Show the reference of all variables.", formats=("table", "markdown", "dotenv", "proxy"))
     add(
         "plugins",
@@ -69,7 +76,11 @@ def _parser() -> argparse.ArgumentParser:
         formats=("table", "json"),
     )
     add("proxy", "Render, check, run and steer Nginx: `greendock proxy --help`.")
+    add("up", "Build and start the stack of this folder, and wait until it is healthy: `greendock up --help`.")
     add("rollout", "Replace the running application, or Nginx, on this host: `greendock rollout --help`.")
+    add("upgrade", "Bring this project the template's next version: `greendock upgrade --help`.")
+    release = add("release", "Run GREENDOCK_RELEASE_COMMAND, if it is set, and exit as it did.")
+    release.add_argument("--lock", type=Path, metavar="FILE", help="never run beside another that has locked FILE")
     health = add("health", "Say whether the running server is ready, and why.")
     health.add_argument("file", nargs="?", help="the readiness file")
     health.add_argument("--json", action="store_true")
@@ -83,8 +94,13 @@ def _dotenv() -> Path:
 def _run(options: argparse.Namespace) -> int:
     command = options.rest or ["gunicorn"]
     if not preimport.prepare(os.environ):
-        _check(options)
+        _refuse()
     # Console scripts of this very environment first, so that nothing needs to be activated.
+    complaints = secrets.export(os.environ)
+    if complaints and Path(command[0]).name not in ("gunicorn", "greendock"):  # these report everything at once
+        print("\n".join(f"greendock: {complaint}; nothing was started" for complaint in complaints), file=sys.stderr)
+        return 2
+    command = own_file.join(command, os.environ)
     process.announce(command, server=options.server)
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     try:
@@ -94,22 +110,49 @@ def _run(options: argparse.Namespace) -> int:
         return 127
 
 
+def _refuse() -> None:
+    """Report what is wrong, and everything else that is wrong with it, before Gunicorn fails while it is imported."""
+    environment = preimport.hide(os.environ)
+    from greendock.server.build import build_or_exit
+
+    build_or_exit(_dotenv(), environment)
+    os.environ.update(environment)
+
+
 def _config(options: argparse.Namespace) -> int:
     environment = preimport.hide(os.environ)
     from greendock.command import show
     from greendock.server.build import build_or_exit
 
     rest = [argument for argument in options.rest if argument != "--"]
-    print(show.effective(build_or_exit(_dotenv(), environment), rest, options.format))
+    print(show.settings(build_or_exit(_dotenv(), environment), rest, options.format))
     return 0
 
 
-def _check(_options: argparse.Namespace) -> int:
+def _check(options: argparse.Namespace) -> int:
+    """Check what the start would check, and load the application as a worker would, within the time that one has."""
     environment = preimport.hide(os.environ)
+    from greendock.env.problems import Problem, report
     from greendock.server.build import build_or_exit
+    from greendock.server.effective import effective
+    from greendock.server.rehearsal import rehearse
 
-    build_or_exit(_dotenv(), environment)
-    print("greendock: the configuration is right")
+    built = build_or_exit(_dotenv(), environment)
+    for notice in built.notices:
+        print(f"greendock: warning: {notice}", file=sys.stderr)
+    if not options.load:
+        print("greendock: the configuration is right; the application was not loaded")
+        return 0
+    config = effective(built).config
+    rehearsal = rehearse(
+        config, {**environment, **os.environ}, built.options["GREENDOCK_BOOT_TIMEOUT"] or _LOAD_SECONDS
+    )
+    if rehearsal.complaint:
+        source = built.settings["wsgi_app"].source
+        problem = Problem("APP_MODULE", config.wsgi_app, source, f"{rehearsal.complaint}; {rehearsal.seconds:.1f} s")
+        print(report([problem]), file=sys.stderr)
+        return 2
+    print(f"greendock: the configuration is right; {config.wsgi_app} was loaded in {rehearsal.seconds:.1f} s")
     return 0
 
 
@@ -124,8 +167,10 @@ def _env(options: argparse.Namespace) -> int:
 def _plugins(options: argparse.Namespace) -> int:
     environment = preimport.hide(os.environ)
     from greendock.command import show
+    from greendock.server.build import build_or_exit
 
-    print(show.plugin_list(environment, _dotenv(), options.format))
+    print(show.plugin_list(environment, _dotenv(), options.format), flush=True)
+    build_or_exit(_dotenv(), environment)  # which of them would run is a question only of a right configuration
     return 0
 
 
@@ -141,7 +186,19 @@ def _rollout(arguments: list[str]) -> int:
     return cli.main(arguments)
 
 
-_PARTS = {"proxy": _proxy, "rollout": _rollout}
+def _up(arguments: list[str]) -> int:
+    from greendock.project import up
+
+    return up.main(arguments)
+
+
+def _upgrade(arguments: list[str]) -> int:
+    from greendock.project import upgrade
+
+    return upgrade.main(arguments)
+
+
+_PARTS = {"proxy": _proxy, "rollout": _rollout, "up": _up, "upgrade": _upgrade}
 
 
 def _health(options: argparse.Namespace) -> int:
@@ -149,3 +206,9 @@ def _health(options: argparse.Namespace) -> int:
 
     flags = ["--json"] if options.json else []
     return healthcheck.main(flags + ([options.file] if options.file else []))
+
+
+def _release(options: argparse.Namespace) -> int:
+    from greendock.command import release
+
+    return release.main(options.lock, _dotenv())

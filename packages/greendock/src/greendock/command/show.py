@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from gunicorn.config import Config
 
 from greendock.env import sources
 from greendock.env.problems import HIDDEN, Problem, looks_secret
@@ -18,14 +14,15 @@ from greendock.hooks import plugins
 from greendock.hooks.events import EVENTS
 from greendock.server import variables
 from greendock.server.build import Built
+from greendock.server.effective import effective
 from greendock.server.settings import DEFAULTS, PREFIX, TEMPLATE, Setting, known
 
 
-def effective(built: Built, arguments: list[str], form: str) -> str:
+def settings(built: Built, arguments: list[str], form: str) -> str:
     """Return every setting as Gunicorn would have it with these command line ``arguments``, and Greendock's own."""
     rows = [
         (name, _text(built, name, setting), setting.source)
-        for name, setting in sorted(gunicorn_settings(built, arguments).items())
+        for name, setting in sorted(effective(built, arguments).settings.items())
     ]
     for name, value in sorted(built.options.items()):
         if name.startswith("GREENDOCK_"):
@@ -36,29 +33,10 @@ def effective(built: Built, arguments: list[str], form: str) -> str:
     return table(("setting", "value", "from"), rows)
 
 
-def gunicorn_settings(built: Built, arguments: list[str]) -> dict[str, Setting]:
-    """Return all of Gunicorn's settings: its defaults < ours < ``GUNICORN_CMD_ARGS`` < the command line."""
-    config = Config()
-    found = {name: Setting(setting.get(), "Gunicorn's default") for name, setting in config.settings.items()}
-    for name, setting in built.settings.items():
-        config.set(name, setting.value)
-        found[name] = Setting(config.settings[name].get(), setting.source)
-    given = {
-        "GUNICORN_CMD_ARGS": shlex.split(os.environ.get("GUNICORN_CMD_ARGS", "")),
-        "command line": arguments,
-    }
-    for source, words in given.items():
-        for name, value in vars(config.parser().parse_args(words)).items():
-            if value is not None and name in config.settings:
-                config.set(name, value)
-                found[name] = Setting(config.settings[name].get(), source)
-    return found
-
-
 def _text(built: Built, name: str, setting: Setting) -> str:
     variable = f"{PREFIX}{name.upper()}"
-    given = built.values.get(variable)
-    if (looks_secret(variable) and setting.value) or (given is not None and given.secret):
+    text = built.values.get(variable)
+    if (looks_secret(variable) and setting.value) or (text is not None and text.secret):
         return HIDDEN
     if name in built.hooks:
         return ", ".join(hook.name for hook in built.hooks[name])
@@ -95,10 +73,10 @@ def plugin_list(process: Mapping[str, str], dotenv: Path, form: str) -> str:
     chosen = _chosen(values, problems)
     rows = []
     for group, kind in plugins.GROUPS.items():
-        for name, found in plugins.installed(group).items():
+        for name, plugin in plugins.installed(group).items():
             enabled = name in chosen[group]
-            package = f"{found.package} {found.version}"
-            rows.append((name, kind, package, "enabled" if enabled else "", _what(found)))
+            package = f"{plugin.package} {plugin.version}"
+            rows.append((name, kind, package, "enabled" if enabled else "", _what(plugin)))
     if form == "json":
         head = ("name", "kind", "package", "enabled", "what")
         return json.dumps([dict(zip(head, row, strict=True)) for row in rows], indent=2)
@@ -109,16 +87,16 @@ def _chosen(values: Mapping[str, Value], problems: list[Problem]) -> dict[str, l
     names = variables.APP["GREENDOCK_PLUGINS"].read(values, problems) or []
     classes = {}
     for group, setting in ((plugins.WORKERS, "worker_class"), (plugins.LOGGERS, "logger_class")):
-        given = values.get(f"{PREFIX}{setting.upper()}")
-        classes[group] = [given.text if given else DEFAULTS.get(setting, "")]
+        value = values.get(f"{PREFIX}{setting.upper()}")
+        classes[group] = [value.text if value else DEFAULTS.get(setting, "")]
     return {plugins.HOOKS: names} | classes
 
 
-def _what(found: plugins.Installed) -> str:
+def _what(plugin: plugins.Installed) -> str:
     try:
-        loaded = found.entry_point.load()
+        loaded = plugin.entry_point.load()
     except Exception as error:  # a plugin is other people's code; most often an extra is not installed
         return f"cannot be loaded: {error}"
-    if found.group != plugins.HOOKS:
+    if plugin.group != plugins.HOOKS:
         return f"{loaded.__module__}.{loaded.__qualname__}"
     return ", ".join(event for event in EVENTS if callable(getattr(loaded, event, None)))

@@ -87,11 +87,11 @@ def _ours(log: logging.Logger) -> list[logging.Handler]:
 
 def _fields(resp: Any, environ: dict[str, Any], request_time: Any) -> dict[str, Any]:
     status = str(resp.status or "").partition(" ")[0]
-    given = environ.get("HTTP_X_REQUEST_ID", "")
+    request_id_header = environ.get("HTTP_X_REQUEST_ID", "")
     return {
         "http.request.method": environ.get("REQUEST_METHOD", ""),
         "http.version": environ.get("SERVER_PROTOCOL", "").removeprefix("HTTP/"),
-        "http.request.id": given if request_id.is_well_formed(given) else None,
+        "http.request.id": request_id_header if request_id.is_well_formed(request_id_header) else None,
         "http.request.referrer": environ.get("HTTP_REFERER"),
         "http.response.status_code": int(status) if status.isdigit() else None,
         "http.response.body.bytes": getattr(resp, "sent", None),

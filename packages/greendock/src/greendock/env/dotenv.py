@@ -34,7 +34,7 @@ def read(path: Path, process: Mapping[str, str], problems: list[Problem]) -> dic
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         problems.append(Problem(path.name, "", str(path), f"cannot be read: {reason}"))
         return {}
-    found: dict[str, str] = {}
+    above: dict[str, str] = {}
     values: dict[str, Value] = {}
     for binding in parse_stream(StringIO(text.replace("\r\n", "\n"))):
         source = f"{path.name} line {binding.original.line + _leading_newlines(binding.original.string)}"
@@ -42,8 +42,8 @@ def read(path: Path, process: Mapping[str, str], problems: list[Problem]) -> dic
         if complaint is not None:
             problems.append(Problem(binding.key or path.name, None, source, complaint))
         elif binding.key is not None:
-            expanded = _expand(binding, found, process)
-            found[binding.key] = expanded
+            expanded = _expand(binding, above, process)
+            above[binding.key] = expanded
             values.pop(binding.key, None)
             if expanded.strip():
                 values[binding.key] = Value(expanded, source)
@@ -87,9 +87,9 @@ def _complaint(binding: Binding) -> str | None:
     return None
 
 
-def _expand(binding: Binding, found: Mapping[str, str], process: Mapping[str, str]) -> str:
+def _expand(binding: Binding, above: Mapping[str, str], process: Mapping[str, str]) -> str:
     def replace(match: re.Match[str]) -> str:
         name, default = match["name"], match["default"] or ""
-        return process.get(name) or ("" if name in process else found.get(name, "")) or default
+        return process.get(name) or ("" if name in process else above.get(name, "")) or default
 
     return _REFERENCE.sub(replace, binding.value or "")

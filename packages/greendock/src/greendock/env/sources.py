@@ -10,11 +10,9 @@ from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from greendock.env import secrets
 from greendock.env.problems import Problem
 from greendock.env.value import PROCESS, Value
-
-SECRETS_DIR = "/run/secrets/"
-_SECRET_BYTES = 1024 * 1024
 
 # Names this module has put into the process environment. They are not "process environment" for the next load,
 # so a line removed from .env is really gone after a reload.
@@ -53,21 +51,17 @@ def _resolve_secret(
     target = name.removesuffix("_FILE")
     if target == name or not target or name in known:
         return
-    if target not in known and not value.text.startswith(SECRETS_DIR):
-        return
-    if target in values:
-        sources = f"{value.source}; {target} from {values[target].source}"
-        problems.append(Problem(name, value.text, sources, f"set {target} or {name}, not both"))
+    if target not in known and secrets.target(name, value.text) is None:
         return
     try:
-        with Path(value.text).open("rb") as file:
-            text = file.read(_SECRET_BYTES + 1).decode().removesuffix("\n").removesuffix("\r")
+        text = secrets.read(value.text)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        problems.append(Problem(name, value.text, value.source, f"accepted: a readable file ({reason})"))
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        problems.append(Problem(name, value.text, value.source, f"accepted: a readable file of text ({reason})"))
         return
-    if len(text) > _SECRET_BYTES:
-        problems.append(Problem(name, value.text, value.source, "accepted: a file of at most 1 MiB"))
+    if target in values and values[target].text != text:  # the same: another process has read it for this one
+        sources = f"{value.source}; {target} from {values[target].source}"
+        problems.append(Problem(name, value.text, sources, f"set {target} or {name}, not both"))
         return
     del values[name]
     if text:

@@ -30,14 +30,17 @@ def _boolean(text: str) -> bool:
     raise ValueError(text)
 
 
-def _items(text: str) -> list[str]:
-    """Read a JSON array of strings, or a comma-separated list. JSON is for items that hold commas themselves."""
-    if text.lstrip().startswith("["):
+_BRACKETED_ADDRESS = re.compile(r"\s*\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]")
+
+
+def items(text: str) -> list[str]:
+    """Read a list: items between commas or white space, or a JSON array of strings, for items that hold either."""
+    if text.lstrip().startswith("[") and _BRACKETED_ADDRESS.match(text) is None:
         loaded = json.loads(text)
         if not all(isinstance(item, str) for item in loaded):
             raise ValueError(text)
         return list(loaded)
-    return [item.strip() for item in text.split(",") if item.strip()]
+    return [item for item in re.split(r"[,\s]+", text) if item]
 
 
 def _mapping(text: str) -> dict[str, Any]:
@@ -63,7 +66,7 @@ def names_out_of(words: Sequence[str]) -> Callable[[str], list[str]]:
     """Read a list whose items are all among ``words``; ``none`` is the empty list."""
 
     def parse(text: str) -> list[str]:
-        names = [] if text.strip().lower() == "none" else _items(text)
+        names = [] if text.strip().lower() == "none" else items(text)
         if not set(names) <= set(words):
             raise ValueError(text)
         return names
@@ -123,15 +126,15 @@ def _size(text: str) -> int:
 
 
 def _networks(text: str) -> list[str]:
-    return [str(ipaddress.ip_network(item)) for item in _items(text)]
+    return [str(ipaddress.ip_network(item)) for item in items(text)]
 
 
 BOOLEAN = Type("true or false (also 1/0, yes/no, on/off)", _boolean)
 TEXT = Type("text without line breaks", matching(r"[^\r\n\0]+"))
-LIST = Type("a comma-separated list, or a JSON array of strings", _items)
+LIST = Type("a list, separated by commas or white space, or a JSON array of strings", items)
 MAPPING = Type('a JSON object, such as {"name": "value"}', _mapping)
 PATH = Type("an absolute path", matching(r"/[^\0\r\n]*"))
 PORT = integer(1, 65535)
 SIZE = Type("a size in bytes, or with k, m or g (1024-based), such as 256m", _size)
-NETWORKS = Type("a comma-separated list of addresses or CIDR networks", _networks)
-NAMES = Type("a comma-separated list of names", _items)
+NETWORKS = Type("a list of addresses or CIDR networks", _networks)
+NAMES = Type("a list of names", items)

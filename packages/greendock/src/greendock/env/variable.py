@@ -8,15 +8,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from greendock.env import contract, peers
 from greendock.env.problems import Problem, looks_secret
 from greendock.env.types import Type
 from greendock.env.value import Value
 
 PREFIXES = ("GUNICORN_", "GREENDOCK_", "NGINX_")
 
-# Set by others, under our prefixes: Gunicorn's own, the official Nginx image's.
+# Not settings, and under our prefixes: the template's number, Gunicorn's own, the official Nginx image's.
 _FOREIGN = frozenset(
-    {"GUNICORN_CMD_ARGS", "GUNICORN_PID", "GUNICORN_FD", "GUNICORN_DIRTY_SOCKET"}
+    set(contract.FILES)
+    | {"GUNICORN_CMD_ARGS", "GUNICORN_PID", "GUNICORN_FD", "GUNICORN_DIRTY_SOCKET"}
     | {"NGINX_VERSION", "NGINX_GPGKEY", "NGINX_GPGKEYS", "NGINX_GPGKEY_PATH"}
     | {"NGINX_ENTRYPOINT_QUIET_LOGS", "NGINX_ENTRYPOINT_LOCAL_RESOLVERS", "NGINX_ENTRYPOINT_WORKER_PROCESSES_AUTOTUNE"}
 )
@@ -82,6 +84,9 @@ def unknown_names(values: Mapping[str, Value], known: Iterable[str], prefixes: I
 
 def nearest(name: str, names: list[str]) -> str:
     """Say that there is no such name, and which one was probably meant."""
+    known = peers.ours(name)
+    if known is not None:
+        return f"no such name; did you mean {known}?"
     bare = name.split("_", 1)[-1]  # GUNICORN_PORT means PORT
     close = [bare] if bare in names else difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"no such name; did you mean {close[0]}?" if close else "no such name; `greendock env` lists all"

@@ -179,8 +179,8 @@ def ssl_context(texts: list[str], variable: str, source: str, problems: list[Pro
     if len(texts) != 1:
         problems.append(Problem(variable, ",".join(texts), source, "accepted: one callable, module:callable"))
         return None
-    found = named(variable, texts, SSL_CONTEXT, source, problems)
-    return found[0].call if found else None
+    hooks = named(variable, texts, SSL_CONTEXT, source, problems)
+    return hooks[0].call if hooks else None
 
 
 def from_environment(settings: Mapping[str, Any], problems: list[Problem]) -> dict[str, list[Hook]]:

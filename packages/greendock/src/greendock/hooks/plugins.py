@@ -80,12 +80,12 @@ _loaded: dict[str, Any] = {}
 
 def installed(group: str) -> dict[str, Installed]:
     """Return the installed plugins of one group by name."""
-    found = {}
+    plugins = {}
     for entry_point in entry_points(group=group):
         package = entry_point.dist
         name, version = (package.name, package.version) if package else ("unknown", "unknown")
-        found[entry_point.name] = Installed(group, entry_point.name, name, version, entry_point)
-    return dict(sorted(found.items()))
+        plugins[entry_point.name] = Installed(group, entry_point.name, name, version, entry_point)
+    return dict(sorted(plugins.items()))
 
 
 def enable(names: Iterable[str], source: str, problems: list[Problem]) -> list[Enabled]:
@@ -136,11 +136,11 @@ def plugin_variables(enabled: Iterable[Enabled]) -> list[Variable]:
 
 def installed_variables() -> dict[str, Variable]:
     """Return the variables of every installed server plugin, in use or not; one that cannot be loaded has none."""
-    found: dict[str, Variable] = {}
+    variables: dict[str, Variable] = {}
     for item in installed(HOOKS).values():
         with suppress(Exception):  # a plugin is other people's code
-            found |= {variable.name: variable for variable in getattr(item.entry_point.load(), "variables", ())}
-    return found
+            variables |= {variable.name: variable for variable in getattr(item.entry_point.load(), "variables", ())}
+    return variables
 
 
 def resolve_class(setting: str, text: str, variable: str, source: str, problems: list[Problem]) -> type | str:

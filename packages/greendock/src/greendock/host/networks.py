@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
+from greendock.env.types import items
+
 # The routing table's columns: interface, destination, gateway, flags, …, mask (hexadecimal, little-endian).
 # https://man7.org/linux/man-pages/man5/proc_pid_net.5.html
 _DESTINATION, _GATEWAY, _MASK = 1, 2, 7
@@ -25,8 +27,11 @@ def attached(route: Path = Path("/proc/net/route")) -> list[str]:
 
 
 def expand(text: str) -> str:
-    """Replace the item ``network`` in a comma-separated list by the networks this host is attached to."""
-    items = [item.strip() for item in text.split(",") if item.strip()]
-    if "network" in items:
-        items = [item for item in items if item != "network"] + attached()
-    return ",".join(dict.fromkeys(items))
+    """Replace the item ``network`` in a list by the networks this host is attached to; return it with commas.
+
+    Raises ``ValueError`` for what is no list.
+    """
+    networks = items(text)
+    if "network" in networks:
+        networks = [item for item in networks if item != "network"] + attached()
+    return ",".join(dict.fromkeys(networks))

@@ -6,24 +6,27 @@ Exit codes: 0 done; 1 refused by Nginx or the machine; 2 a wrong configuration o
 from __future__ import annotations
 
 import argparse
+import asyncio
 import http.client
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 from greendock.env.problems import ConfigurationError
 from greendock.host import scheduling
-from greendock.proxy import certificate, configuration, master, static
-from greendock.proxy.render import certificate_paths, render, worker_processes
+from greendock.proxy import certificate, configuration, maintenance, master, networks, pause, renewal, static
+from greendock.proxy.render import certificate_paths, is_self_signed, render, worker_processes
 from greendock.proxy.rundir import RunDir
 from greendock.proxy.template import TemplateError
-from greendock.proxy.types import LOCAL, UPSTREAM
+from greendock.proxy.types import LOCAL, NETWORKS, UPSTREAM, duration
 
 _RELOAD_TIMEOUT = 15.0
+_PAUSE = duration(1, 300)
 
 
 class RefusedError(Exception):
@@ -73,11 +76,21 @@ def _parser() -> argparse.ArgumentParser:
     upstream.add_argument("addresses", nargs="*", metavar="HOST:PORT")
     upstream.add_argument("--default", action="store_true", help="return to NGINX_UPSTREAM")
     upstream.add_argument("--no-wait", action="store_true", help="return as soon as new requests go there")
-    add("maintenance", _maintenance, "answer 503 with Retry-After, or stop doing so").add_argument(
-        "state", choices=("on", "off", "status")
-    )
+    closed = add("maintenance", _maintenance, "answer 503 with Retry-After, or stop doing so; it outlives a restart")
+    closed.add_argument("state", choices=("on", "off", "status"))
+    closed.add_argument("--message", default="", help="what visitors read")
+    closed.add_argument("--until", default="", help="announced end, such as 14:00; it does not end by itself")
+    closed.add_argument("--allow", action="append", default=[], help="addresses and networks that are let in")
+    paused = add("pause", _pause, "hold new requests for the application for this long, then let them go")
+    paused.add_argument("time", help="1s to 5m; a signal (Ctrl-C) ends it earlier")
+    paused.add_argument("--most", type=int, default=1000, help="requests held at a time; more are answered 503")
     add("health", _health, "ask the internal port whether Nginx answers")
-    add("precompress", _precompress, "write name.gz beside each file that gains from it").add_argument(
+    add(
+        "networks",
+        _networks,
+        "the networks NGINX_TRUSTED_PROXIES knows by name, where they come from, and how old they are",
+    )
+    add("precompress", _precompress, "write compressed twins of the files that gain from it").add_argument(
         "folder", type=Path
     )
     return parser
@@ -111,9 +124,24 @@ def _run(options: argparse.Namespace, values: dict[str, Any]) -> None:
     with rundir.locked():
         _test(values, rundir, _rendered(values)).replace(rundir.configuration)
     _announce(values)
+    if values["NGINX_TLS"] == "on" and values["NGINX_ACME_WEBROOT"] is not None:
+        _reload_on_renewal(values)
     command = [*_nginx(values, rundir, rundir.configuration), "-g", "daemon off;"]
     scheduling.choose(values["NGINX_SCHEDULER"])
     _become(command)
+
+
+def _reload_on_renewal(values: dict[str, Any]) -> None:
+    """Leave a small process behind that reloads Nginx when an ACME client has put a new certificate there."""
+    files = [Path(values["NGINX_TLS_CERTIFICATE"]), Path(values["NGINX_TLS_CERTIFICATE_KEY"])]
+    before, parent = renewal.state(files), os.getpid()
+    if os.fork() != 0:
+        return
+    try:
+        for _ in renewal.changes(files, before, parent):
+            subprocess.run([sys.executable, "-m", "greendock", "proxy", "reload"], check=False)
+    finally:
+        os._exit(0)  # whatever happens, this process must not become a second Nginx
 
 
 def _become(command: list[str]) -> NoReturn:
@@ -157,12 +185,55 @@ def _upstream(options: argparse.Namespace, values: dict[str, Any]) -> None:
 
 
 def _maintenance(options: argparse.Namespace, values: dict[str, Any]) -> None:
-    flag = RunDir(Path(values["NGINX_RUN_DIR"])).maintenance
-    if options.state == "on":
-        flag.touch(mode=0o644)
-    elif options.state == "off":
-        flag.unlink(missing_ok=True)
-    print(f"greendock: maintenance is {'on' if flag.exists() else 'off'}")
+    if options.state == "status" or (options.state == "off" and not maintenance.flag(values).exists()):
+        print(f"greendock: maintenance is {_maintenance_state(values)}")
+        return
+    try:
+        wanted = maintenance.Maintenance(
+            maintenance.message(options.message),
+            maintenance.until(options.until, datetime.now().astimezone()) if options.until else None,
+            maintenance.networks(options.allow),
+        )
+    except ValueError as error:
+        raise RefusedError(
+            f'maintenance: {error}: accepted: a message on one line without ", $ and \\; a time such as 14:00 or '
+            f"2030-01-31T14:00; {NETWORKS.accepted}"
+        ) from error
+    rundir = _prepared(values)
+    with rundir.locked():
+        if options.state == "off":
+            maintenance.flag(values).unlink(missing_ok=True)
+        # Its words first: from the moment that the file is there, it says them.
+        if rundir.pid() and rundir.configuration.read_text(encoding="utf-8") != (text := _rendered(values, wanted)):
+            _apply(values, rundir, text)
+        if options.state == "on":
+            maintenance.save(values, wanted)
+    print(f"greendock: maintenance is {_maintenance_state(values)}")
+
+
+def _maintenance_state(values: dict[str, Any]) -> str:
+    if not maintenance.flag(values).exists():
+        return "off"
+    state = maintenance.load(values)
+    guests = f"; let in: {' '.join(state.allow)}" if state.allow else ""
+    end = "" if state.until is None else f" until {datetime.fromtimestamp(state.until).astimezone():%Y-%m-%d %H:%M %Z}"
+    return f"on{end}{f': {state.message}' if state.message else ''}{guests}"
+
+
+def _pause(options: argparse.Namespace, values: dict[str, Any]) -> None:
+    try:
+        seconds = _PAUSE.parse(options.time)
+    except ValueError as error:
+        raise RefusedError(f"pause: {options.time}: accepted: {_PAUSE.accepted}") from error
+    folder = RunDir(Path(values["NGINX_RUN_DIR"])).path
+    if options.most < 1 or RunDir(folder).pid() is None:
+        raise RefusedError("pause: --most is at least 1" if options.most < 1 else f"no Nginx runs with {folder}")
+
+    def announce() -> None:
+        print(f"greendock: new requests are held for up to {seconds}", flush=True)
+
+    held = asyncio.run(pause.hold(folder / "pause.sock", folder / "pause", seconds, options.most, announce))
+    print(f"greendock: {held} requests were held and go on")
 
 
 def _health(_: argparse.Namespace, values: dict[str, Any]) -> None:
@@ -179,12 +250,20 @@ def _health(_: argparse.Namespace, values: dict[str, Any]) -> None:
     print("ok")
 
 
+def _networks(_: argparse.Namespace, __: dict[str, Any]) -> None:
+    age = (datetime.now(UTC).date() - networks.WRITTEN).days
+    print(f"written down on {networks.WRITTEN}, {age} days ago")
+    for name, published in networks.NAMED.items():
+        print(f"\n{name}: {len(published.networks)} networks; the newest are at {published.source}")
+        print("  " + "\n  ".join(published.networks))
+
+
 def _precompress(options: argparse.Namespace, _: dict[str, Any]) -> None:
     print(f"greendock: {static.precompress(options.folder)} files compressed")
 
 
-def _rendered(values: dict[str, Any]) -> str:
-    return render(values, RunDir(Path(values["NGINX_RUN_DIR"])).upstream())
+def _rendered(values: dict[str, Any], closed: maintenance.Maintenance | None = None) -> str:
+    return render(values, RunDir(Path(values["NGINX_RUN_DIR"])).upstream(), closed or maintenance.load(values))
 
 
 def _prepared(values: dict[str, Any]) -> RunDir:
@@ -199,12 +278,21 @@ def _prepared(values: dict[str, Any]) -> RunDir:
             raise RefusedError(
                 f"{folder} cannot be written ({error.strerror}): mount a tmpfs or a volume there"
             ) from error
-    if values["NGINX_TLS"] == "self-signed":
+    if values["NGINX_BASIC_AUTH_FILE"] is not None:
+        _check_passwords(Path(values["NGINX_BASIC_AUTH_FILE"]))
+    if is_self_signed(values):
         try:
             certificate.ensure_self_signed(*certificate_paths(values))
         except (OSError, subprocess.CalledProcessError) as error:
             raise RefusedError(f"no self-signed certificate: {getattr(error, 'stderr', None) or error}") from error
     return rundir
+
+
+def _check_passwords(file: Path) -> None:
+    """Nginx opens the file at a request only, and then answers 500 or refuses everybody."""
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    if not lines or any(":" not in line for line in lines):
+        raise RefusedError(f"{file}: NGINX_BASIC_AUTH_FILE holds `name:hash` lines, as `htpasswd` makes them")
 
 
 def _nginx(values: dict[str, Any], rundir: RunDir, file: Path) -> list[str]:
@@ -227,12 +315,12 @@ def _test(values: dict[str, Any], rundir: RunDir, text: str) -> Path:
     return candidate
 
 
-def _apply(values: dict[str, Any], rundir: RunDir) -> list[int]:
+def _apply(values: dict[str, Any], rundir: RunDir, text: str | None = None) -> list[int]:
     """Have the running Nginx use what is rendered now; return its former workers."""
     pid = rundir.pid()
     if pid is None:
         raise RefusedError(f"no Nginx runs with {rundir.path}")
-    _test(values, rundir, _rendered(values)).replace(rundir.configuration)
+    _test(values, rundir, text or _rendered(values)).replace(rundir.configuration)
     return master.reload(pid, _RELOAD_TIMEOUT)
 
 
@@ -248,4 +336,6 @@ def _announce(values: dict[str, Any]) -> None:
         notes.append("answering local names only: set NGINX_SERVER_NAMES to your host names")
     if values["NGINX_TLS"] == "self-signed":
         notes.append("self-signed certificate, for development only")
+    elif is_self_signed(values):
+        notes.append(f"a self-signed certificate stands in until {values['NGINX_TLS_CERTIFICATE']} is there")
     print("greendock: " + "; ".join(notes), file=sys.stderr, flush=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from greendock.env import contract
 from greendock.env.problems import ConfigurationError, Problem
 from greendock.env.sources import load
 from greendock.env.value import Value
 from greendock.env.variable import unknown_names
+from greendock.proxy.types import ANY
 from greendock.proxy.variables import NAMES, PREFIX, VARIABLES
 
 
@@ -17,22 +19,37 @@ def read(process: Mapping[str, str]) -> dict[str, Any]:
 
     Raises ``ConfigurationError`` with all problems.
     """
-    problems: list[Problem] = []
+    problems = contract.problems(process)
     relevant = {name: text for name, text in process.items() if name.startswith(PREFIX)}
-    given = load(relevant, None, NAMES, problems)
-    problems += unknown_names(given, NAMES, (PREFIX,))
-    values = {variable.name: variable.read(given, problems) for variable in VARIABLES}
-    problems += _contradictions(values, given)
+    texts = load(relevant, None, NAMES, problems)
+    problems += unknown_names(texts, NAMES, (PREFIX,))
+    values = {variable.name: variable.read(texts, problems) for variable in VARIABLES}
+    problems += _contradictions(values, texts)
     if problems:
         raise ConfigurationError(problems)
     return values
 
 
-def _contradictions(values: Mapping[str, Any], given: Mapping[str, Value]) -> Iterator[Problem]:
+# The first is nothing without the second.
+_NEEDS = (
+    ("NGINX_HTTP3", "NGINX_TLS"),
+    ("NGINX_TLS_CLIENT_CA", "NGINX_TLS"),
+    ("NGINX_PROXY_PROTOCOL", "NGINX_TRUSTED_PROXIES"),
+    ("NGINX_HEALTH_UPSTREAM", "NGINX_HEALTH_PATH"),
+    ("NGINX_MEDIA_URL", "NGINX_MEDIA_ROOT"),
+)
+
+
+def _answers(name: str, host: str) -> bool:
+    """Say whether a server name, which may be a wildcard, answers ``host``."""
+    return host in (name, name.removeprefix(".")) or (name[0] in "*." and host.endswith(name.removeprefix("*")))
+
+
+def _contradictions(values: Mapping[str, Any], texts: Mapping[str, Value]) -> Iterator[Problem]:
     """Yield what no single variable can show: values that are right alone and wrong together."""
 
     def problem(name: str, accepted: str) -> Problem:
-        value = given.get(name)
+        value = texts.get(name)
         source = value.source if value else "default"
         return Problem(name, str(values[name]), source, f"accepted: {accepted}")
 
@@ -41,10 +58,16 @@ def _contradictions(values: Mapping[str, Any], given: Mapping[str, Value]) -> It
         for other in ports[:position]:
             if values[name] == values[other]:
                 yield problem(name, f"a port other than {other}'s")
-    if values["NGINX_KEEPALIVE_MIN_TIMEOUT"] > values["NGINX_KEEPALIVE_TIMEOUT"]:
+    if 0 < values["NGINX_KEEPALIVE_TIMEOUT"] < values["NGINX_KEEPALIVE_MIN_TIMEOUT"]:
         yield problem("NGINX_KEEPALIVE_MIN_TIMEOUT", "no more than NGINX_KEEPALIVE_TIMEOUT")
-    if values["NGINX_HTTP3"] and values["NGINX_TLS"] == "off":
-        yield problem("NGINX_HTTP3", "on only together with NGINX_TLS")
+    for name, needed in _NEEDS:
+        if values[name] and values[needed] in (None, "off"):
+            yield problem(name, f"only together with {needed}")
+    canonical, names = values["NGINX_CANONICAL_HOST"], values["NGINX_SERVER_NAMES"]
+    if canonical and names != [ANY] and not any(_answers(name, canonical) for name in names):
+        yield problem("NGINX_CANONICAL_HOST", "a name that NGINX_SERVER_NAMES answers")
+    if values["NGINX_MEDIA_URL"] == values["NGINX_STATIC_URL"]:
+        yield problem("NGINX_MEDIA_URL", "another prefix than NGINX_STATIC_URL's")
     if values["NGINX_HSTS_PRELOAD"] and not (
         values["NGINX_HSTS_INCLUDE_SUBDOMAINS"] and values["NGINX_HSTS_MAX_AGE"] >= 31536000
     ):

@@ -14,7 +14,7 @@ _POLL = 0.02
 
 def workers(master: int) -> dict[int, bool]:
     """Return the master's worker processes; the value says whether the worker has stopped accepting."""
-    found = {}
+    workers = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -24,8 +24,8 @@ def workers(master: int) -> dict[int, bool]:
         except (OSError, ValueError, IndexError):
             continue
         if parent == master and "worker process" in title:
-            found[int(entry.name)] = _RETIRING in title
-    return found
+            workers[int(entry.name)] = _RETIRING in title
+    return workers
 
 
 def reload(master: int, timeout: float) -> list[int]:

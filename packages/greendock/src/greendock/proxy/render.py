@@ -14,6 +14,7 @@ from typing import Any
 
 from greendock.host.cgroups import read_limits
 from greendock.proxy import static, template
+from greendock.proxy.maintenance import Maintenance
 from greendock.proxy.types import ANY, AUTO, LOCAL, is_address
 
 # Names that cannot be a stranger's way in: no public DNS name or public address is among them.
@@ -28,20 +29,30 @@ _LOCAL_NAMES = (
     '"~^(127|10|192\\.168|172\\.(1[6-9]|2[0-9]|3[01]))\\.[0-9.]+$"',
     '"~^\\[(::1|f[cd][0-9a-f:]+)\\]$"',
 )
+_NO_MAINTENANCE = Maintenance()
 SHIPPED = Path(__file__).resolve().parent
 # Above this a worker gains nothing from more descriptors.
 _DESCRIPTORS = 1048576
 
 
-def render(values: Mapping[str, Any], upstream: Iterable[str] | None = None) -> str:
+def render(
+    values: Mapping[str, Any], upstream: Iterable[str] | None = None, maintenance: Maintenance = _NO_MAINTENANCE
+) -> str:
     """Return the whole configuration as one text.
 
-    ``values`` come from ``configuration.read``; ``upstream`` replaces ``NGINX_UPSTREAM`` (what a rollout points at).
+    ``values`` come from ``configuration.read``; ``upstream`` replaces ``NGINX_UPSTREAM`` (what a rollout points at);
+    ``maintenance`` is what visitors are told while the site is closed.
     Raises ``greendock.proxy.template.TemplateError``.
     """
     addresses = list(upstream or values["NGINX_UPSTREAM"])
     texts = {name: text(value) for name, value in values.items()} | _derived(values, addresses)
-    rendered = template.render(SHIPPED / "templates", "nginx.conf", texts, _conditions(values))
+    texts |= {
+        "MAINTENANCE_MESSAGE": maintenance.text,
+        "MAINTENANCE_RETRY_AFTER": maintenance.retry_after(str(int(values["NGINX_MAINTENANCE_RETRY_AFTER"]))),
+        "MAINTENANCE_GUESTS": _lines("{} 1;", maintenance.allow),
+    }
+    conditions = _conditions(values) | {"maintenance_guests": bool(maintenance.allow)}
+    rendered = template.render(SHIPPED / "templates", "nginx.conf", texts, conditions)
     # What had no value has left a blank line.
     return re.sub(r"\n(?:[ \t]*\n){2,}", "\n\n", re.sub(r"[ \t]+\n", "\n", rendered))
 
@@ -60,15 +71,44 @@ def _conditions(values: Mapping[str, Any]) -> dict[str, bool]:
     names = values["NGINX_SERVER_NAMES"]
     return {
         "any_host": names == [ANY],
-        "by_address": tls and (names == [LOCAL] or any(map(is_address, names))),
+        # A balancer's health check names no server in its handshake either.
+        "by_address": tls
+        and (names == [LOCAL] or any(map(is_address, names)) or values["NGINX_HEALTH_PATH"] is not None),
         "acme": values["NGINX_ACME_WEBROOT"] is not None,
+        "allow": values["NGINX_ALLOW"] is not None,
+        "basic_auth": values["NGINX_BASIC_AUTH_FILE"] is not None,
+        "brotli": values["NGINX_COMPRESSION"] and (Path(values["NGINX_STATIC_ROOT"]) / static.BROTLI).is_dir(),
         "cache": values["NGINX_CACHE_TIME"] is not None,
+        "canonical_host": values["NGINX_CANONICAL_HOST"] is not None,
+        "client_ca": values["NGINX_TLS_CLIENT_CA"] is not None,
         "connection_limit": values["NGINX_CONNECTION_LIMIT"] is not None,
+        "health": values["NGINX_HEALTH_PATH"] is not None,
+        "health_upstream": values["NGINX_HEALTH_UPSTREAM"],
+        "https": tls or values["NGINX_TRUSTED_PROXIES"] is not None,
         "http3": values["NGINX_HTTP3"],
         "json_log": values["NGINX_LOG_FORMAT"] == "json",
+        "text_log": values["NGINX_LOG_FORMAT"] == "text",
+        "anonymize": values["NGINX_LOG_ANONYMIZE"],
+        "log_referrer_origin": "referrer_origin" in values["NGINX_LOG_FIELDS"],
+        "log_user": "user" in values["NGINX_LOG_FIELDS"],
+        "log_forwarded_for": "forwarded_for" in values["NGINX_LOG_FIELDS"],
+        "csp": values["NGINX_CONTENT_SECURITY_POLICY"] is not None,
+        "csp_report_only": values["NGINX_CONTENT_SECURITY_POLICY_REPORT_ONLY"] is not None,
+        "permissions_policy": values["NGINX_PERMISSIONS_POLICY"] is not None,
+        "coop": values["NGINX_CROSS_ORIGIN_OPENER_POLICY"] is not None,
+        "coep": values["NGINX_CROSS_ORIGIN_EMBEDDER_POLICY"] is not None,
+        "corp": values["NGINX_CROSS_ORIGIN_RESOURCE_POLICY"] is not None,
+        "static_cors": values["NGINX_STATIC_CORS"] is not None,
+        "static_index": values["NGINX_STATIC_INDEX"],
+        "limited": values["NGINX_RATE_LIMIT"] is not None or values["NGINX_CONNECTION_LIMIT"] is not None,
+        "media": values["NGINX_MEDIA_ROOT"] is not None,
+        "media_url": values["NGINX_MEDIA_URL"] is not None,
+        "modern": values["NGINX_TLS_PROFILE"] == "modern",
         "rate_limit": values["NGINX_RATE_LIMIT"] is not None,
         "redirect": tls and values["NGINX_TLS_REDIRECT"],
+        "sticky": values["NGINX_STICKY"] == "cookie",
         "tls": tls,
+        "trusted": values["NGINX_TRUSTED_PROXIES"] is not None,
         "unknown_hosts_tls": tls and names != [ANY],
     }
 
@@ -79,13 +119,15 @@ def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
     names = values["NGINX_SERVER_NAMES"]
     nameservers = _nameservers(values)
     certificate, key = certificate_paths(values)
-    http = _listen(values["NGINX_HTTP_PORT"], v6)
-    https = _listen(values["NGINX_HTTPS_PORT"], v6, " ssl")
+    proxied = " proxy_protocol" if values["NGINX_PROXY_PROTOCOL"] else ""
+    http = _listen(values["NGINX_HTTP_PORT"], v6, proxied)
+    https = _listen(values["NGINX_HTTPS_PORT"], v6, " ssl" + proxied)
     quic = _listen(values["NGINX_HTTPS_PORT"], v6, " quic")
     public_port = values["NGINX_TLS_PUBLIC_PORT"]
     return {
         "ERROR_HTML": str(_error_page(values, "error.html")),
         "ERROR_JSON": str(_error_page(values, "error.json")),
+        "OK_PAGE": str(SHIPPED / "errors" / "ok.txt"),
         "METRICS_PAGE": str(SHIPPED / "metrics" / "nginx.prom"),
         "WORKER_PROCESSES": str(worker_processes(values)),
         "WORKER_NOFILE": str(_descriptors(values["NGINX_WORKER_CONNECTIONS"])),
@@ -101,6 +143,10 @@ def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
         "SERVER_NAMES": {ANY: "_", LOCAL: " ".join(_LOCAL_NAMES)}.get(names[0], text(names)),
         "REAL_IP_FROM": _lines("set_real_ip_from {};", values["NGINX_TRUSTED_PROXIES"] or []),
         "TRUSTED_PROXIES": _lines("{} 1;", values["NGINX_TRUSTED_PROXIES"] or []),
+        "REAL_IP_HEADER": "proxy_protocol" if values["NGINX_PROXY_PROTOCOL"] else values["NGINX_REAL_IP_HEADER"],
+        "ALLOWED": _lines("{} 0;", values["NGINX_ALLOW"] or []),
+        "REDIRECT_HOST": values["NGINX_CANONICAL_HOST"] or "$host",
+        "STICKY_SECURE": " secure" if conditions["redirect"] else "",
         "STATUS_ALLOW": _lines("allow {};", values["NGINX_STATUS_ALLOW"]),
         "RESOLVER": f"resolver {text(nameservers)} valid={values['NGINX_RESOLVER_VALID']};" if nameservers else "",
         "UPSTREAM_SERVERS": "\n".join(_upstream_server(each, bool(nameservers)) for each in addresses),
@@ -110,8 +156,15 @@ def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
         "TLS_PUBLIC_PORT_SUFFIX": "" if public_port == 443 else f":{public_port}",
         "HSTS": _hsts(values),
         "LOG_EXCLUDE": _lines('"{}" 0;', [path for path in values["NGINX_LOG_EXCLUDE"] if path != "none"]),
-        "ACCESS_LOG": _access_log(values["NGINX_ACCESS_LOG"]),
-        "MAINTENANCE_RETRY_AFTER": str(int(values["NGINX_MAINTENANCE_RETRY_AFTER"])),
+        "ACCESS_LOG": _access_log(values["NGINX_ACCESS_LOG"], values["NGINX_LOG_FORMAT"]),
+        **_logged(values),
+        "FRAME_OPTIONS": text(values["NGINX_FRAME_OPTIONS"]).upper().replace("OFF", ""),
+        "REFERRER_POLICY": text(values["NGINX_REFERRER_POLICY"]).removesuffix("off"),
+        "STATIC_MAX_AGES": _lines(
+            '"~*\\.{0[0]}$" "public, max-age={0[2]}";',
+            (age.partition("=") for age in values["NGINX_STATIC_MAX_AGES"] or []),
+        ),
+        "STATIC_ORIGINS": _static_origins(values["NGINX_STATIC_CORS"] or []),
         # A URL prefix holds nothing that a regular expression knows but the dot.
         "STATIC_URL_PATTERN": values["NGINX_STATIC_URL"].replace(".", "\\."),
         "STATIC_MAX_AGE": str(int(values["NGINX_STATIC_MAX_AGE"])),
@@ -133,13 +186,21 @@ def worker_processes(values: Mapping[str, Any]) -> int:
 
 def certificate_paths(values: Mapping[str, Any]) -> tuple[Path, Path]:
     """Return where the certificate and its key are: the operator's, or the self-signed one in the run directory."""
-    if values["NGINX_TLS"] == "self-signed":
+    if is_self_signed(values):
         folder = Path(values["NGINX_RUN_DIR"]) / "tls"
         return folder / "self-signed.crt", folder / "self-signed.key"
     return Path(values["NGINX_TLS_CERTIFICATE"]), Path(values["NGINX_TLS_CERTIFICATE_KEY"])
 
 
-def _lines(form: str, items: Iterable[str]) -> str:
+def is_self_signed(values: Mapping[str, Any]) -> bool:
+    """Say whether a self-signed certificate is used: asked for, or until an ACME client has got the first one."""
+    if values["NGINX_TLS"] != "on":
+        return bool(values["NGINX_TLS"] == "self-signed")
+    files = (Path(values["NGINX_TLS_CERTIFICATE"]), Path(values["NGINX_TLS_CERTIFICATE_KEY"]))
+    return values["NGINX_ACME_WEBROOT"] is not None and not all(file.is_file() for file in files)
+
+
+def _lines(form: str, items: Iterable[Any]) -> str:
     return "\n".join(form.format(item) for item in items)
 
 
@@ -167,13 +228,13 @@ def _nameservers(values: Mapping[str, Any]) -> list[str]:
     except OSError:
         return []
     fields = (line.split() for line in lines)
-    found = [field[1].partition("%")[0] for field in fields if len(field) > 1 and field[0] == "nameserver"]
-    return [each for each in (f"[{name}]" if ":" in name else name for name in found) if is_address(each)]
+    addresses = [field[1].partition("%")[0] for field in fields if len(field) > 1 and field[0] == "nameserver"]
+    return [each for each in (f"[{name}]" if ":" in name else name for name in addresses) if is_address(each)]
 
 
 def _hsts(values: Mapping[str, Any]) -> str:
     # A browser that has once seen it on localhost would refuse plain HTTP there for two years.
-    if values["NGINX_TLS"] == "self-signed" or values["NGINX_HSTS_MAX_AGE"] == 0:
+    if is_self_signed(values) or values["NGINX_HSTS_MAX_AGE"] == 0:
         return ""
     parts = [f"max-age={values['NGINX_HSTS_MAX_AGE']}"]
     parts += ["includeSubDomains"] if values["NGINX_HSTS_INCLUDE_SUBDOMAINS"] else []
@@ -181,17 +242,53 @@ def _hsts(values: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _access_log(path: str) -> str:
+def _access_log(path: str, form: str) -> str:
+    name = "access" if form in ("json", "text") else form
     # 4k is PIPE_BUF: a longer write to a pipe that is nearly full would be cut in the middle of a line.
-    return "access_log off;" if path == "off" else f"access_log {path} access buffer=4k flush=1s if=$loggable;"
+    return "access_log off;" if path == "off" else f"access_log {path} {name} buffer=4k flush=1s if=$loggable;"
+
+
+# Names of the Elastic Common Schema where it has one.
+_LOG_FIELDS = {
+    "user_agent": ("user_agent.original", "$log_user_agent"),
+    "referrer": ("http.request.referrer", "$log_referer"),
+    "referrer_origin": ("http.request.referrer", "$log_referer_origin"),
+    "user": ("user.name", "$log_user"),
+    "forwarded_for": ("network.forwarded_ip", "$log_forwarded_for"),
+    "port": ("url.port", "$client_port"),
+}
+
+
+def _logged(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the pieces of the log's formats that depend on what shall be logged."""
+    fields = [field for field in values["NGINX_LOG_FIELDS"] if field != "none"]
+    masked = values["NGINX_LOG_ANONYMIZE"]
+    return {
+        "LOG_FIELDS": "".join('"{}":"{}",'.format(*_LOG_FIELDS[field]) for field in fields),
+        "LOG_CLIENT": "$masked_client" if masked else "$remote_addr",
+        "LOG_SOURCE": "$masked_source" if masked else "$realip_remote_addr",
+        "LOG_USER": "$remote_user" if "user" in fields else "-",
+        "LOG_REFERER": "$http_referer" if "referrer" in fields else "-",
+        "LOG_ALSO_CHECKED": "".join(
+            f" {value}"
+            for field, value in (("user", "$remote_user"), ("forwarded_for", "$http_x_forwarded_for"))
+            if field in fields
+        ),
+    }
+
+
+def _static_origins(origins: list[str]) -> str:
+    if origins == [ANY]:
+        return '"~." "*";'
+    return _lines('"{0}" "{0}";', origins)
 
 
 def _static_fingerprints(root: Path, url: str) -> dict[str, str]:
-    found = list(static.fingerprints(root)) if root.is_dir() else []
-    longest = max((len(url) + len(name) for name, _ in found), default=0)
+    fingerprints = list(static.fingerprints(root)) if root.is_dir() else []
+    longest = max((len(url) + len(name) for name, _ in fingerprints), default=0)
     return {
-        "STATIC_FINGERPRINTS": _lines('"{}" immutable;', (f"{url}{name}?{digest}" for name, digest in found)),
-        "MAP_HASH_MAX_SIZE": str(max(2048, 2 ** math.ceil(math.log2(2 * len(found) + 1)))),
+        "STATIC_FINGERPRINTS": _lines('"{}" immutable;', (f"{url}{name}?{digest}" for name, digest in fingerprints)),
+        "MAP_HASH_MAX_SIZE": str(max(2048, 2 ** math.ceil(math.log2(2 * len(fingerprints) + 1)))),
         "MAP_HASH_BUCKET_SIZE": str(64 * math.ceil((longest + static.FINGERPRINT_LENGTH + 64) / 64)),
     }
 

@@ -1,4 +1,4 @@
-"""The run directory, a tmpfs: the rendered configuration, the maintenance flag, and where a rollout points Nginx."""
+"""The run directory, a tmpfs: the rendered configuration, and where a rollout points Nginx."""
 
 from __future__ import annotations
 
@@ -21,10 +21,6 @@ class RunDir:
     @property
     def configuration(self) -> Path:
         return self.path / "nginx.conf"
-
-    @property
-    def maintenance(self) -> Path:
-        return self.path / "maintenance"
 
     def pid(self) -> int | None:
         """Return the process id of the running Nginx master, or ``None``."""

@@ -10,10 +10,14 @@ import gzip
 import hashlib
 import os
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 FINGERPRINT_LENGTH = 16
+# Folder of the Brotli twins, below the static root: no URL leads there, because its name begins with a dot.
+BROTLI = ".br"
 # What is not compressed already, and long enough to gain.
 _COMPRESSIBLE = {".atom", ".bmp", ".css", ".csv", ".eot", ".geojson", ".htc", ".htm", ".html", ".ico", ".ics", ".js"}
 _COMPRESSIBLE |= {".json", ".jsonld", ".m3u8", ".map", ".md", ".mjs", ".otf", ".rss", ".svg", ".ttf", ".txt", ".vtt"}
@@ -40,9 +44,10 @@ def fingerprints(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def precompress(root: Path) -> int:
-    """Write ``name.gz`` beside each file below ``root`` that gains from it; return how many were written.
+    """Write compressed twins of the files below ``root`` that gain from it; return how many files have one.
 
-    The twin has the file's own modification time, as ``gzip_static`` asks for.
+    ``name.gz`` lies beside the file, and where the program ``brotli`` is installed, ``.br/name`` below ``root``: Nginx
+    tells a file's type by its name. A twin has the file's own modification time, as ``gzip_static`` asks for.
     """
     written = 0
     for file in _files(root):
@@ -51,12 +56,21 @@ def precompress(root: Path) -> int:
             continue
         packed = gzip.compress(content, 9, mtime=0)
         if len(packed) < len(content) * 0.95:
-            twin = file.with_name(file.name + ".gz")
-            twin.write_bytes(packed)
-            status = file.stat()
-            os.utime(twin, ns=(status.st_atime_ns, status.st_mtime_ns))
+            _write_twin(file, file.with_name(file.name + ".gz"), packed)
+            if shutil.which("brotli"):
+                packed = subprocess.run(
+                    ["brotli", "--best", "--stdout", file], check=True, stdout=subprocess.PIPE
+                ).stdout
+                _write_twin(file, root / BROTLI / file.relative_to(root), packed)
             written += 1
     return written
+
+
+def _write_twin(file: Path, twin: Path, packed: bytes) -> None:
+    twin.parent.mkdir(parents=True, exist_ok=True)
+    twin.write_bytes(packed)
+    status = file.stat()
+    os.utime(twin, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _files(root: Path) -> list[Path]:

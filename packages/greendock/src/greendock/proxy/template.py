@@ -42,10 +42,10 @@ def render(root: Path, name: str, values: Mapping[str, str], conditions: Mapping
         return values[match[1]].replace("\n", "\n" + indent)
 
     def piece(match: re.Match[str]) -> str:
-        found = sorted(path.relative_to(root).as_posix() for path in root.glob(match[2]))
-        if not found:
+        paths = sorted(path.relative_to(root).as_posix() for path in root.glob(match[2]))
+        if not paths:
             raise TemplateError(f"{name}: nothing to include: {match[2]}")
-        pieces = ((each, render(root, each, values, conditions, depth + 1)) for each in found)
+        pieces = ((each, render(root, each, values, conditions, depth + 1)) for each in paths)
         titled = (f"# {each}\n{body.strip()}\n" for each, body in pieces if body.strip())
         return "\n".join(_indented(body, match[1]) for body in titled).rstrip("\n")
 

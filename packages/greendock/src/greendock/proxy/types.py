@@ -10,12 +10,15 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from greendock.env.types import Type
+from greendock.env.types import Type, items
+from greendock.proxy.networks import NAMED
 
 LOCAL = "local"
 ANY = "any"
 AUTO = "auto"
 OFF = "off"
+# Fields of the access log that can be left out or added.
+LOG_FIELDS = ("user_agent", "referrer", "referrer_origin", "user", "forwarded_for", "port")
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -67,27 +70,26 @@ def seconds(low: int, high: int = 86400) -> Type:
     return Type(f"a time in whole seconds from {Seconds(low)} to {Seconds(high)}, such as 30s or 5m", parse)
 
 
-def size(low: int, high: int) -> Type:
-    """A size from ``low`` to ``high`` bytes, both included, with k, m or g as units of 1024."""
+def size(low: int, high: int, *, unlimited: bool = False) -> Type:
+    """A size from ``low`` to ``high`` bytes, both included, with k, m or g as units of 1024; or 0 for no limit."""
 
     def parse(text: str) -> Bytes:
         match = re.fullmatch(r"\s*([0-9]{1,15})\s*([kmg]?)(?:i?b)?\s*", text, re.IGNORECASE | re.ASCII)
-        if match is None or not low <= int(match[1]) * _BYTES[match[2].lower()] <= high:
+        if match is None:
+            raise ValueError(text)
+        if not (unlimited and int(match[1]) == 0) and not low <= int(match[1]) * _BYTES[match[2].lower()] <= high:
             raise ValueError(text)
         return Bytes(int(match[1]) * _BYTES[match[2].lower()])
 
-    return Type(f"a size from {Bytes(low)} to {Bytes(high)}, such as 16k or 10m", parse)
-
-
-def _words(text: str) -> list[str]:
-    return [word for word in re.split(r"[,\s]+", text) if word]
+    none = ", or 0 for no limit" if unlimited else ""
+    return Type(f"a size from {Bytes(low)} to {Bytes(high)}, such as 16k or 10m{none}", parse)
 
 
 def words_of(item: Callable[[str], str], accepted: str, *keywords: str) -> Type:
-    """A list, separated by commas or white space, of what ``item`` accepts; or one of ``keywords`` alone."""
+    """A list of what ``item`` accepts; or one of ``keywords`` alone."""
 
     def parse(text: str) -> list[str]:
-        words = _words(text)
+        words = items(text)
         if not words:
             raise ValueError(text)
         if len(words) == 1 and words[0].lower() in keywords:
@@ -194,6 +196,56 @@ def _log(text: str) -> str:
     return OFF if text.strip().lower() == OFF else _local_path(text)
 
 
+def _network(text: str) -> str:
+    return str(ipaddress.ip_network(text))
+
+
+def _networks(text: str) -> list[str]:
+    words = [word.lower() for word in items(text)]
+    if not words:
+        raise ValueError(text)
+    return [each for word in words for each in (NAMED[word].networks if word in NAMED else (_network(word),))]
+
+
+def _canonical_host(text: str) -> str:
+    if is_address(text):
+        raise ValueError(text)
+    return _host(text)
+
+
+class Quoted(str):
+    """A text that nginx.conf holds between double quotes: it may have white space, ``;`` and braces."""
+
+    __slots__ = ()
+
+
+def _header_value(text: str) -> Quoted:
+    if re.fullmatch(r"[ !#%-\[\]-~]{1,4000}", text, re.ASCII) is None:
+        raise ValueError(text)
+    return Quoted(text.strip())
+
+
+def _age(text: str) -> str:
+    ending, _, age = text.partition("=")
+    if re.fullmatch(r"[a-z0-9]{1,10}", ending, re.ASCII) is None:
+        raise ValueError(text)
+    return f"{ending}={int(_AGE.parse(age))}"
+
+
+def _origin(text: str) -> str:
+    scheme, _, rest = text.partition("://")
+    host, colon, port = rest.rpartition(":") if re.search(r":[0-9]+$", rest) else (rest, "", "")
+    if scheme not in ("http", "https"):
+        raise ValueError(text)
+    return f"{scheme}://{_host(host)}" + (f":{_port(port)}" if colon else "")
+
+
+def _log_field(text: str) -> str:
+    if text.lower() not in LOG_FIELDS:
+        raise ValueError(text)
+    return text.lower()
+
+
 UPSTREAM = words_of(backend, "a list of host:port (or unix:/path), such as app:8000")
 SERVER_NAMES = words_of(
     _server_name,
@@ -202,6 +254,15 @@ SERVER_NAMES = words_of(
     LOCAL,
 )
 RESOLVERS = words_of(_resolver, "a list of DNS server addresses; or `auto` (those of /etc/resolv.conf)", AUTO)
+_AGE = seconds(0, 31536000)
+AGES = words_of(_age, "a list of ending=time in whole seconds, such as woff2=365d,html=0s")
+ORIGINS = words_of(_origin, "a list of origins, such as https://shop.example.com; or `any`", ANY)
+HEADER_VALUE = Type("a header's value in plain ASCII, without \", $ and \\", _header_value)
+LOG_FORMAT = Type("`json`, `text` or the name of a log_format in your http.d", _matching(r"[a-z][a-z0-9_]{0,31}"))
+LOG_FIELDS_LIST = words_of(_log_field, f"a list of {', '.join(LOG_FIELDS)}; or `none`", "none")
+NETWORKS = Type(f"a list of addresses, CIDR networks and the names {', '.join(NAMED)}", _networks)
+HOST = Type("a host name, such as www.example.com", _canonical_host)
+URL_PATH = Type("a URL path, such as /healthz", _url_path)
 URL_PATHS = words_of(_url_path, "a list of URL paths, such as /healthz; or `none`", "none")
 URL_PREFIX = Type("a URL path that begins and ends with a slash, such as /static/", _prefix)
 FILE = Type("an absolute path of letters, digits and . _ / @ + -", _local_path)

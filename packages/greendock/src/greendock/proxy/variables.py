@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from greendock.env.types import BOOLEAN, NETWORKS, PORT, Type, choice, integer
+from greendock.env.types import BOOLEAN, PORT, Type, choice, integer
 from greendock.env.variable import Variable
 from greendock.host import scheduling
 from greendock.proxy import types
 from greendock.proxy.types import duration, seconds, size
 
 PREFIX = "NGINX_"
+REFERRER_POLICIES = (
+    "no-referrer",
+    "no-referrer-when-downgrade",
+    "origin",
+    "origin-when-cross-origin",
+    "same-origin",
+    "strict-origin",
+    "strict-origin-when-cross-origin",
+    "unsafe-url",
+)
 _KIB, _MIB, _GIB = 1024, 1024**2, 1024**3
 
 
@@ -33,18 +43,45 @@ VARIABLES: tuple[Variable, ...] = (
         ("STATUS_PORT", PORT, "8081", "Internal port of /healthz, /stub_status and /metrics. Never publish it."),
         (
             "STATUS_ALLOW",
-            NETWORKS,
+            types.NETWORKS,
             "127.0.0.0/8,::1/128",
             "Networks that may read /stub_status and /metrics on the internal port; give Prometheus's network here.",
         ),
         ("IPV6", choice("auto", "on", "off"), "auto", "Listen on IPv6 as well. `auto`: when the container has IPv6."),
         (
             "TRUSTED_PROXIES",
-            NETWORKS,
+            types.NETWORKS,
             "",
-            "Networks of your own outer proxies. Only these may say who the client is and whether it used HTTPS.",
+            "Networks of your own outer proxies. Only these may say who the client is, and by which scheme, host and "
+            "port it came.",
         ),
         ("REAL_IP_HEADER", types.HEADER, "X-Forwarded-For", "The header in which a trusted proxy names the client."),
+        (
+            "PROXY_PROTOCOL",
+            BOOLEAN,
+            "off",
+            "Read the client's address from the PROXY protocol, which every connection must then begin with.",
+        ),
+        (
+            "CANONICAL_HOST",
+            types.HOST,
+            "",
+            "The one of NGINX_SERVER_NAMES to which every other is redirected; unset: none.",
+        ),
+        (
+            "HEALTH_PATH",
+            types.URL_PATH,
+            "",
+            "Path that answers a load balancer 200 for any Host, in maintenance too; unset: none.",
+        ),
+        (
+            "HEALTH_UPSTREAM",
+            BOOLEAN,
+            "off",
+            "Ask the application at that path: 503 when no replica answers below 500.",
+        ),
+        ("ALLOW", types.NETWORKS, "", "Networks that may see the site; any other is answered 403; unset: all."),
+        ("BASIC_AUTH_FILE", types.FILE, "", "File of `name:hash` lines, as `htpasswd` makes it; unset: no password."),
     ),
     *_section(
         "Nginx: upstream",
@@ -52,6 +89,7 @@ VARIABLES: tuple[Variable, ...] = (
         ("RESOLVER", types.RESOLVERS, types.AUTO, "DNS servers for NGINX_UPSTREAM's names."),
         ("RESOLVER_VALID", duration(1, 3600), "1s", "How long an answer of DNS is used, whatever its own TTL says."),
         ("UPSTREAM_KEEPALIVE", integer(1, 10000), "128", "Idle connections to Gunicorn kept by each Nginx worker."),
+        ("STICKY", choice("off", "cookie"), "off", "`cookie`: a client stays with its replica. Better not to need it."),
         (
             "UPSTREAM_KEEPALIVE_TIMEOUT",
             duration(1, 3600),
@@ -74,7 +112,12 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     *_section(
         "Nginx: limits",
-        ("CLIENT_MAX_BODY_SIZE", size(1, 1024 * _GIB), "10m", "Largest request body; more is answered 413."),
+        (
+            "CLIENT_MAX_BODY_SIZE",
+            size(1, 1024 * _GIB, unlimited=True),
+            "10m",
+            "Largest request body; more is answered 413.",
+        ),
         (
             "CLIENT_BODY_BUFFER_SIZE",
             size(1 * _KIB, 64 * _MIB),
@@ -86,9 +129,10 @@ VARIABLES: tuple[Variable, ...] = (
         ("SEND_TIMEOUT", duration(1, 3600), "15s", "Longest pause of a client while it takes a response."),
         (
             "KEEPALIVE_TIMEOUT",
-            duration(1, 3600),
+            duration(0, 3600),
             "75s",
-            "How long an idle client connection is kept. Must be longer than an outer balancer's own idle time.",
+            "How long an idle client connection is kept; 0: not at all. Must be longer than an outer balancer's own "
+            "idle time.",
         ),
         (
             "KEEPALIVE_MIN_TIMEOUT",
@@ -111,6 +155,19 @@ VARIABLES: tuple[Variable, ...] = (
         ),
         ("TLS_CERTIFICATE", types.FILE, "/run/tls/tls.crt", "Certificate with its chain, PEM."),
         ("TLS_CERTIFICATE_KEY", types.FILE, "/run/tls/tls.key", "Private key of the certificate, PEM."),
+        (
+            "TLS_PROFILE",
+            choice("intermediate", "modern"),
+            "intermediate",
+            "Mozilla's profile; `modern` refuses clients without TLS 1.3.",
+        ),
+        (
+            "TLS_CLIENT_CA",
+            types.FILE,
+            "",
+            "CA certificates, PEM, one of which must have signed the client's; unset: no client certificate.",
+        ),
+        ("HTTP2", BOOLEAN, "on", "HTTP/2 on the HTTPS port."),
         ("TLS_REDIRECT", BOOLEAN, "on", "Answer plain HTTP with a redirect to HTTPS."),
         ("TLS_PUBLIC_PORT", PORT, "443", "The HTTPS port that clients see, for redirects."),
         (
@@ -126,10 +183,82 @@ VARIABLES: tuple[Variable, ...] = (
         ("ACME_WEBROOT", types.FILE, "", "Folder an ACME client writes challenges to; served over plain HTTP."),
     ),
     *_section(
+        "Nginx: security headers (docs/security-headers.md)",
+        (
+            "FRAME_OPTIONS",
+            choice("sameorigin", "deny", "off"),
+            "sameorigin",
+            "Which sites may show a page in a frame (X-Frame-Options).",
+        ),
+        (
+            "REFERRER_POLICY",
+            choice(*REFERRER_POLICIES, "off"),
+            "strict-origin-when-cross-origin",
+            "What other sites learn of the page a visitor comes from.",
+        ),
+        ("CONTENT_SECURITY_POLICY", types.HEADER_VALUE, "", "What a page may load and run; unset: not sent."),
+        (
+            "CONTENT_SECURITY_POLICY_REPORT_ONLY",
+            types.HEADER_VALUE,
+            "",
+            "The same, only reported: to try a policy first.",
+        ),
+        (
+            "PERMISSIONS_POLICY",
+            types.HEADER_VALUE,
+            "",
+            "Which of the browser's features a page may use; unset: not sent.",
+        ),
+        (
+            "CROSS_ORIGIN_OPENER_POLICY",
+            choice("same-origin", "same-origin-allow-popups", "noopener-allow-popups", "unsafe-none"),
+            "",
+            "Whether a page shares its window with those it opens; unset: not sent.",
+        ),
+        (
+            "CROSS_ORIGIN_EMBEDDER_POLICY",
+            choice("require-corp", "credentialless", "unsafe-none"),
+            "",
+            "Whether a page loads only what other sites release for it; unset: not sent.",
+        ),
+        (
+            "CROSS_ORIGIN_RESOURCE_POLICY",
+            choice("same-origin", "same-site", "cross-origin"),
+            "",
+            "Which sites may load what this one answers; unset: not sent.",
+        ),
+    ),
+    *_section(
         "Nginx: static files, compression, cache",
         ("STATIC_URL", types.URL_PREFIX, "/static/", "URL prefix of static files."),
         ("STATIC_ROOT", types.FILE, "/srv/static", "Folder the static files are served from."),
         ("STATIC_MAX_AGE", seconds(0, 31536000), "5m", "How long browsers keep a static file without a fingerprint."),
+        ("MEDIA_ROOT", types.FILE, "", "Folder of uploads, a volume the application writes; unset: none are served."),
+        (
+            "MEDIA_URL",
+            types.URL_PREFIX,
+            "",
+            "URL prefix of uploads, but for those in `private/`; unset: X-Accel-Redirect only.",
+        ),
+        (
+            "STATIC_MAX_AGES",
+            types.AGES,
+            "",
+            "The same by the ending of the file's name, such as woff2=365d,html=0s; unset: one time for all.",
+        ),
+        (
+            "STATIC_CORS",
+            types.ORIGINS,
+            "",
+            "Other sites whose pages may use static files, fonts for example; unset: none.",
+        ),
+        (
+            "STATIC_INDEX",
+            BOOLEAN,
+            "off",
+            "Show the static folder's index.html for pages the application does not know (single-page applications).",
+        ),
+        ("COMPRESSION", BOOLEAN, "on", "Compress what clients accept compressed."),
         ("GZIP_LEVEL", integer(1, 9), "4", "Compression of dynamic responses: 1 is fast, 9 is small."),
         ("CACHE_TIME", duration(1, 86400), "", "Cache anonymous GET responses for this long; unset: no cache."),
         ("CACHE_SIZE", size(1 * _MIB, 1024 * _GIB), "256m", "Most disk the cache may use."),
@@ -137,7 +266,19 @@ VARIABLES: tuple[Variable, ...] = (
     *_section(
         "Nginx: logs",
         ("ACCESS_LOG", types.LOG, "/dev/stdout", "Where the access log goes."),
-        ("LOG_FORMAT", choice("json", "text"), "json", "`json`: one ECS object a line; `text`: the combined format."),
+        (
+            "LOG_FORMAT",
+            types.LOG_FORMAT,
+            "json",
+            "`json`: one ECS object a line; `text`: the combined format; or a log_format of your own.",
+        ),
+        (
+            "LOG_FIELDS",
+            types.LOG_FIELDS_LIST,
+            "user_agent,referrer",
+            "What else an entry holds; `referrer_origin` cuts the referrer after its host.",
+        ),
+        ("LOG_ANONYMIZE", BOOLEAN, "off", "Log addresses without their last part (IPv4: 24 bits stay, IPv6: 32)."),
         ("LOG_EXCLUDE", types.URL_PATHS, "/healthz,/livez,/readyz", "Paths left out of the access log."),
         (
             "ERROR_LOG_LEVEL",

@@ -17,24 +17,25 @@ from pathlib import Path
 from greendock.rollout.engine import Engine, EngineError
 from greendock.rollout.nginx import NginxRollout
 from greendock.rollout.progress import Progress
-from greendock.rollout.rollout import Options, Rollout, RolloutError
+from greendock.rollout.rollout import Options, Rollout
+from greendock.rollout.waiting import RolloutError
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one rollout; return the exit code."""
     parser = _parser()
-    given = parser.parse_args(arguments)
-    if given.nginx and given.source == "previous":
+    chosen = parser.parse_args(arguments)
+    if chosen.nginx and chosen.source == "previous":
         parser.error("--back is for the application; for Nginx, build the former version again")
     # As Ctrl-C: what was begun is undone. What `nohup` ignores stays ignored.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
-    options = Options(given.source, given.timeout, given.dry_run)
+    options = Options(chosen.source, chosen.timeout, chosen.dry_run)
     try:
         project = Path.cwd()
         with _locked(project) as lock:
-            kind = NginxRollout if given.nginx else Rollout
+            kind = NginxRollout if chosen.nginx else Rollout
             kind(Engine(project, lock), Progress(), options).run()
     except (EngineError, RolloutError) as error:
         print(f"rollout: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ _SERVICE = "com.docker.compose.service"
 _ONE_OFF = "com.docker.compose.oneoff"
 _NUMBER = "com.docker.compose.container-number"
 _HASH = "com.docker.compose.config-hash"
+# What a command gets to end by itself when the rollout is interrupted.
+_ONE_OFF_SECONDS = 10
 
 
 class EngineError(Exception):
@@ -54,11 +57,16 @@ class Container:
 
 @dataclass(frozen=True)
 class Service:
-    """A service as the Compose file has it now. ``image`` is the name of its image, tag included."""
+    """A service as the Compose file has it now. ``image`` is the name of its image, tag included.
+
+    ``needs`` are the services it depends on, those of these included.
+    """
 
     project: str
     name: str
     image: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
 
 
 class Engine:
@@ -72,21 +80,28 @@ class Engine:
         self.folder = folder
         self._inherited = () if inherited is None else (inherited,)
 
+    def services(self) -> dict[str, Service]:
+        """Return the services of the Compose file by name; those of profiles that are not active are left out."""
+        config = json.loads(self._output("compose", "config", "--format", "json"))
+        return {name: _service(config, name) for name in config["services"]}
+
     def service(self, name: str) -> Service:
         """Return the service called ``name``."""
-        config = json.loads(self._output("compose", "config", "--format", "json"))
-        if name not in config["services"]:
+        services = self.services()
+        if name not in services:
             raise EngineError(f"the Compose file has no service {name}")
-        image = config["services"][name].get("image") or f"{config['name']}-{name}"
-        return Service(config["name"], name, image if ":" in image.rpartition("/")[2] else f"{image}:latest")
+        return services[name]
 
     def containers(self, service: Service) -> list[Container]:
         """Return the service's containers, whatever their state, oldest first."""
-        labels = {_PROJECT: service.project, _SERVICE: service.name, _ONE_OFF: "False"}
+        return self._containers(service.project, service.name)
+
+    def _containers(self, project: str, service: str) -> list[Container]:
+        labels = {_PROJECT: project, _SERVICE: service, _ONE_OFF: "False"}
         filters = [word for label in labels.items() for word in ("--filter", "label={}={}".format(*label))]
         ids = self._output("ps", "--all", "--quiet", "--no-trunc", *filters).split()
-        found = json.loads(self._output("inspect", "--type", "container", *ids)) if ids else []
-        return sorted(map(_container, found), key=lambda container: container.number)
+        described = json.loads(self._output("inspect", "--type", "container", *ids)) if ids else []
+        return sorted(map(_container, described), key=lambda container: container.number)
 
     def image_id(self, reference: str) -> str | None:
         """Return the id of the image that ``reference`` names, or ``None`` when there is none."""
@@ -101,26 +116,37 @@ class Engine:
         """Build the service's image; the builder's own output goes to standard error."""
         self._show("compose", "build", service.name)
 
-    def start_beside(self, service: Service, total: int) -> None:
-        """Start containers of the current version until there are ``total``; those there are left as they are.
+    def create_beside(self, service: Service, total: int) -> None:
+        """Create containers of the current version, without starting any, until there are ``total``.
 
-        Not with ``--no-deps``: Compose would leave the dependencies out of the hash that it compares later.
+        Those there are left as they are. Not with ``--no-deps``: Compose would leave the dependencies out of the hash
+        that it compares later. As many of each dependency as there are, because `up` would take away what is above the
+        number in the Compose file.
         """
-        self._output("compose", "up", "--detach", "--no-recreate", "--no-build",
-                     "--scale", f"{service.name}={total}", service.name)  # fmt: skip
-
-    def create_beside(self, service: Service, totals: Mapping[str, int]) -> None:
-        """Create containers of the current version, without starting them, until there are ``totals`` by service."""
-        scale = [word for name, total in totals.items() for word in ("--scale", f"{name}={total}")]
+        counts = {name: len(self._containers(service.project, name)) for name in service.needs}
+        totals = {name: count for name, count in counts.items() if count > 1} | {service.name: total}
+        scale = [word for name, count in totals.items() for word in ("--scale", f"{name}={count}")]
         self._output("compose", "up", "--no-start", "--no-recreate", "--no-build", *scale, service.name)
 
-    def start(self, container: Container) -> None:
-        """Start a container that is there."""
-        self._output("start", container.id)
+    def start(self, containers: Sequence[Container]) -> None:
+        """Start containers that are there, and nothing that they depend on."""
+        self._output("start", *(container.id for container in containers))
 
     def try_in(self, service: Service, *command: str) -> None:
         """Run ``command`` in a container of the current version that is removed afterwards; its output is shown."""
         self._show("compose", "run", "--rm", "--no-deps", "--no-TTY", service.name, *command)
+
+    def run_once(self, service: Service) -> None:
+        """Run the service's command in a container of the current version; its output is shown.
+
+        An interruption ends the command as well.
+        """
+        name = f"{service.project}-{service.name}-{os.getpid()}"
+        try:
+            self._show("compose", "run", "--rm", "--no-deps", "--no-TTY", "--name", name, service.name)
+        except KeyboardInterrupt:
+            self._run(("stop", "--time", str(_ONE_OFF_SECONDS), name))
+            raise
 
     def execute(self, container: Container, *command: str) -> str:
         """Run ``command`` inside ``container``; return what it printed."""
@@ -152,7 +178,8 @@ class Engine:
             ["docker", *command], cwd=self.folder, check=False, stdout=2, pass_fds=self._inherited
         )  # fmt: skip
         if done.returncode != 0:
-            raise EngineError(f"`docker {' '.join(command)}` failed; what it said is above")
+            said = f"ended with exit code {done.returncode}; what it said is above"
+            raise EngineError(f"`docker {' '.join(command)}` {said}")
 
     def _run(self, command: Sequence[str], *, merged: bool = False) -> subprocess.CompletedProcess[str]:
         try:
@@ -176,20 +203,38 @@ def _complaint(command: Sequence[str], output: str) -> str:
     return f"`docker {' '.join(command[:3])}` failed: {said}"
 
 
-def _container(found: dict[str, Any]) -> Container:
-    state, config, labels = found["State"], found["Config"], found["Config"]["Labels"]
+def _service(config: dict[str, Any], name: str) -> Service:
+    services = config["services"]
+    needs: dict[str, None] = {}
+    ahead = [name]
+    while ahead:
+        direct = [each for each in services[ahead.pop()].get("depends_on") or () if each in services]
+        ahead += [each for each in direct if each not in needs]
+        needs |= dict.fromkeys(direct)
+    image = services[name].get("image") or f"{config['name']}-{name}"
+    return Service(
+        config["name"],
+        name,
+        image if ":" in image.rpartition("/")[2] else f"{image}:latest",
+        {variable: text or "" for variable, text in (services[name].get("environment") or {}).items()},
+        tuple(needs),
+    )
+
+
+def _container(described: dict[str, Any]) -> Container:
+    state, config, labels = described["State"], described["Config"], described["Config"]["Labels"]
     health = state.get("Health") or {}
     checks = health.get("Log") or [{}]
-    networks = found["NetworkSettings"]["Networks"] or {}
+    networks = described["NetworkSettings"]["Networks"] or {}
     return Container(
-        id=found["Id"],
-        name=found["Name"].lstrip("/"),
+        id=described["Id"],
+        name=described["Name"].lstrip("/"),
         number=int(labels.get(_NUMBER, 0)),
-        image=found["Image"],
+        image=described["Image"],
         config_hash=labels.get(_HASH, ""),
         status=state["Status"],
         health=health.get("Status", ""),
-        restarts=found["RestartCount"],
+        restarts=described["RestartCount"],
         exit_code=state["ExitCode"],
         last_check=checks[-1].get("Output", "").strip(),
         addresses={name: address for name, network in networks.items() if (address := _address(network))},

@@ -7,17 +7,14 @@ figures.
 
 from __future__ import annotations
 
-import time
-
 from greendock.rollout.engine import Container, Engine, EngineError
 from greendock.rollout.progress import Progress
 from greendock.rollout.proxy import Proxy
-from greendock.rollout.rollout import APP, NGINX, Options, RolloutError, hopeless
+from greendock.rollout.rollout import NGINX, Options
+from greendock.rollout.waiting import RolloutError, wait_healthy
 
-_POLL = 0.1
 # The port is closed from the first moment of a graceful stop: each second spent on requests under way refuses new ones.
 _STOP_SECONDS = 1
-_LOG_LINES = 20
 
 
 class NginxRollout:
@@ -58,7 +55,7 @@ class NginxRollout:
         serving = next((each for each in containers if each.alive), containers[0])
         if not serving.alive:
             self._progress.note(f"undo an interrupted rollout: start {serving.name}")
-            self._engine.start(serving)
+            self._engine.start([serving])
         if leftover := [each for each in containers if each.id != serving.id]:
             self._discard(leftover)
         return serving
@@ -71,9 +68,7 @@ class NginxRollout:
 
     def _create(self, old: Container) -> Container:
         try:
-            # As many of the application as there are: `up` would take away what is above its own number.
-            replicas = len(self._engine.containers(self._engine.service(APP)))
-            self._engine.create_beside(self._service, {APP: replicas, NGINX: 2})
+            self._engine.create_beside(self._service, 2)
             self._engine.try_in(self._service, "greendock", "check")
         except (EngineError, KeyboardInterrupt) as error:
             self._undo(old)
@@ -90,26 +85,18 @@ class NginxRollout:
     def _replace(self, old: Container, new: Container) -> None:
         try:
             self._engine.stop([old], _STOP_SECONDS)
-            self._engine.start(new)
-            self._wait_healthy(new)
+            self._engine.start([new])
+            wait_healthy(self._engine, self._progress, lambda: self._only(new), self._options.timeout)
         except (EngineError, RolloutError, KeyboardInterrupt) as error:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
             self._progress.note("roll back")
             self._engine.stop([new], _STOP_SECONDS)
-            self._engine.start(old)
+            self._engine.start([old])
             self._undo(old)
             raise RolloutError(f"the new Nginx does not serve, the old one does again: {reason}") from error
 
-    def _wait_healthy(self, new: Container) -> None:
-        deadline = time.monotonic() + self._options.timeout
-        while True:
-            now = next(each for each in self._engine.containers(self._service) if each.id == new.id)
-            if now.healthy:
-                return
-            if reason := hopeless(now) or ("is not healthy in time" if time.monotonic() > deadline else None):
-                self._progress.quote(f"the end of {now.name}'s log", self._engine.last_lines(now, _LOG_LINES))
-                raise RolloutError(f"{now.name} {reason}")
-            time.sleep(_POLL)
+    def _only(self, container: Container) -> list[Container]:
+        return [each for each in self._engine.containers(self._service) if each.id == container.id]
 
     def _undo(self, old: Container) -> None:
         self._engine.tag(old.image, self._service.image)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from greendock.rollout.engine import Container, Engine, EngineError
 from greendock.rollout.generations import Generations, split
 from greendock.rollout.progress import Progress
 from greendock.rollout.proxy import Proxy
+from greendock.rollout.waiting import RolloutError, wait_healthy
+from greendock.rollout.workers import Workers
 
 APP = "app"
 NGINX = "nginx"
-_POLL = 0.5
-_LOG_LINES = 20
-# A container that has ended this often by itself will not become healthy.
-_RESTARTS = 3
+RELEASE = "release"
+_RELEASE_COMMAND = "GREENDOCK_RELEASE_COMMAND"
 # New replicas that never served need no drain.
 _UNDO_SECONDS = 10
-
-
-class RolloutError(Exception):
-    """The rollout did not happen, or not in full; the text is one sentence that says what serves now."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +36,15 @@ class Rollout:
         self._engine = engine
         self._progress = progress
         self._options = options
-        self._service = engine.service(APP)
+        self._services = engine.services()
+        if APP not in self._services:
+            raise EngineError(f"the Compose file has no service {APP}")
+        self._service = self._services[APP]
         self._proxy = find_proxy(engine)
+        alike = [each for each in self._services.values() if each.image == self._service.image]
+        self._workers = Workers(
+            engine, progress, [each for each in alike if each.name not in (APP, RELEASE)], options.timeout
+        )
 
     @property
     def _previous(self) -> str:
@@ -61,10 +63,12 @@ class Rollout:
         before = old[-1].image
         self._take_image()
         try:
+            self._release()
             new = self._bring_up(old)
         except BaseException as error:
             raise self._undo(error, before) from error
         self._retire(old, new)
+        self._workers.replace()
 
     def _look(self) -> Generations:
         return split(self._engine.containers(self._service), self._proxy.pinned(), self._proxy.address)
@@ -89,42 +93,60 @@ class Rollout:
                 if self._engine.image_id(image) is None:
                     raise RolloutError(f"there is no image {image}; nothing was changed")
 
+    def _release(self) -> None:
+        """Run the release command in a container of the new image, if there is one.
+
+        The way back has none: what an older version would do to a newer database is nothing, or wrong.
+        """
+        if not self._releases:
+            return
+        with self._step("run the release command in a container of the new image"):
+            try:
+                self._engine.run_once(self._services[RELEASE])
+            except EngineError as error:
+                raise RolloutError(f"the release command failed: {error}") from error
+
+    def _forget_release(self) -> None:
+        """Remove the container that `docker compose up` once ran the release command in, when its image is another.
+
+        Compose would replace it at the next `up`, and with it every service that depends on it.
+        """
+        if service := self._services.get(RELEASE):
+            image = self._engine.image_id(service.image)
+            stale = [each for each in self._engine.containers(service) if each.image != image and not each.alive]
+            if stale:
+                self._engine.remove(stale)
+
+    @property
+    def _releases(self) -> bool:
+        service = self._services.get(RELEASE)
+        return (
+            service is not None
+            and bool(service.environment.get(_RELEASE_COMMAND))
+            and self._options.source != "previous"
+        )
+
     def _bring_up(self, old: Sequence[Container]) -> list[Container]:
         count, known = len(old), {container.id for container in old}
         with self._step(f"point Nginx at the {_replicas(count)} that run, so that new ones get nothing yet"):
             self._proxy.point_at([each for each in old if each.status == "running"] or old, wait=False)
         with self._step(f"start {_replicas(count)} of the new version beside the old"):
-            self._engine.start_beside(self._service, 2 * count)
+            self._forget_release()
+            self._engine.create_beside(self._service, 2 * count)
+            self._engine.start([each for each in self._all() if each.id not in known])
         with self._step(f"wait until healthy, {self._options.timeout:g} s at most"):
-            new = self._wait_healthy(lambda: [each for each in self._all() if each.id not in known])
+            new = wait_healthy(
+                self._engine,
+                self._progress,
+                lambda: [each for each in self._all() if each.id not in known],
+                self._options.timeout,
+            )
         with self._step("point Nginx at the new ones and wait until nothing uses the old"):
             self._proxy.point_at(new, wait=True)
         return new
 
     def _all(self) -> list[Container]:
         return self._engine.containers(self._service)
-
-    def _wait_healthy(self, look: Callable[[], list[Container]]) -> list[Container]:
-        deadline = time.monotonic() + self._options.timeout
-        while True:
-            new = look()
-            if new and all(container.healthy for container in new):
-                return new
-            for container in new:
-                if reason := hopeless(container):
-                    raise self._never_healthy(container, reason)
-            if time.monotonic() > deadline:
-                last = next((each for each in new if not each.healthy), None)
-                if last is None:
-                    raise RolloutError("the new replicas are gone")
-                said = f" ({last.last_check})" if last.last_check else ""
-                raise self._never_healthy(last, f"not healthy after {self._options.timeout:g} s{said}")
-            self._progress.detail(f"{sum(container.healthy for container in new)} of {len(new)} healthy")
-            time.sleep(_POLL)
-
-    def _never_healthy(self, container: Container, reason: str) -> RolloutError:
-        self._progress.quote(f"the end of {container.name}'s log", self._engine.last_lines(container, _LOG_LINES))
-        return RolloutError(f"the new version does not become healthy: {container.name} {reason}")
 
     def _retire(self, old: Sequence[Container], new: Sequence[Container]) -> None:
         """From here on there is no way back: an old replica may have stopped. What fails is left to the next run."""
@@ -174,6 +196,7 @@ class Rollout:
             if generations.finished:
                 return RolloutError(f"{reason} after the switch; the new version serves")
             self._engine.tag(before, self._service.image)
+            self._forget_release()
         except EngineError as second:
             return RolloutError(f"{reason}; rolling back failed as well, run this again to finish it: {second}")
         return RolloutError(f"{reason}; the old version serves")
@@ -188,31 +211,20 @@ class Rollout:
         source = {"build": f"build {self._service.image}", "previous": f"take {self._previous}"}
         steps = [
             source.get(self._options.source, f"take {self._service.image} as it is"),
+            *(["run the release command in a container of the new image"] if self._releases else []),
             f"point Nginx at {names}",
             f"start {_replicas(count)} of the new version beside the old",
             f"wait until healthy, {self._options.timeout:g} s at most; else remove them again",
             "point Nginx at the new ones and wait until nothing uses the old",
             f"name the old image {self._previous}; drain, stop and remove {names}",
             f"let Nginx follow {self._proxy.default} again",
+            *self._workers.plan(),
         ]
         for number, step in enumerate(steps, 1):
             note(f"{number}. {step}")
 
     def _step(self, title: str) -> Progress:
         return self._progress.step(title)
-
-
-def hopeless(container: Container) -> str | None:
-    """Return why a new container is not going to become healthy, or ``None`` while it may."""
-    if container.restarts >= _RESTARTS:
-        return f"has ended {container.restarts} times"
-    if container.status in ("exited", "dead"):
-        return f"has ended (exit code {container.exit_code})"
-    if container.status == "running" and not container.health:
-        return "has no healthcheck"
-    if container.health == "unhealthy":
-        return f"is unhealthy ({container.last_check})"
-    return None
 
 
 def find_proxy(engine: Engine) -> Proxy:

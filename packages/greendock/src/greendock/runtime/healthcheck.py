@@ -53,7 +53,7 @@ def parse(text: str) -> "dict[str, str] | None":
 
 def load(path: str) -> "dict[str, str] | None":
     """Return the readiness file's facts, or ``None``. After a failed USR2 the older master's copy counts."""
-    found = None
+    dead = None
     for name in (path, path + ".previous"):
         try:
             with open(name, encoding="utf-8") as file:
@@ -64,8 +64,8 @@ def load(path: str) -> "dict[str, str] | None":
             continue
         if alive(int(state["pid"]), int(state["started"])):
             return state
-        found = found or state
-    return found
+        dead = dead or state
+    return dead
 
 
 def booted(path: str, master: int) -> "list[int]":

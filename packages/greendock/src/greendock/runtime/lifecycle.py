@@ -55,11 +55,12 @@ class Lifecycle:
         server.handle_hup = functools.partial(self._reload, server)
         server.reap_workers = functools.partial(self._reap, server)
 
-    def start_boot_deadline(self, _server: Any, _worker: Any) -> None:
+    def start_boot_deadline(self, _server: Any, worker: Any) -> None:
         """``post_fork``: Gunicorn never times out a worker that hangs while it imports the application.
 
         When the time is up, every thread's stack goes to standard error and the worker exits with status 1.
         """
+        worker.boot_timeout = self.boot_timeout  # an event loop's stack says nothing about who waits in it
         if self.boot_timeout:
             faulthandler.dump_traceback_later(self.boot_timeout, exit=True)
 

@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from greendock.env.problems import Problem
+from greendock.server import addresses
 from greendock.server.settings import DEFAULTS, TEMPLATE, Setting
 
 # Worker classes that run requests on ``threads``; the others have one thread, an event loop or greenlets.
 _ONE_THREAD = frozenset({"sync", "gevent", "gevent_wsgi", "gevent_pywsgi", "eventlet", "tornado", "asgi"})
-_ONE_THREAD_CLASSES = frozenset({"SyncWorker", "ASGIWorker", "GeventWorker", "TornadoWorker"})
+_ONE_THREAD_CLASSES = frozenset(
+    {"SyncWorker", "ASGIWorker", "AsgiWorker", "UvicornWorker", "GeventWorker", "TornadoWorker"}
+)
+
+
+# What this tier must know of the proxy.
+OF_PROXY = ("NGINX_UPSTREAM", "NGINX_UPSTREAM_KEEPALIVE_TIMEOUT", "NGINX_SERVER_NAMES")
+# Gunicorn finds out that a file is missing when it listens, or when it logs for the first time.
+_FILES = ("certfile", "keyfile", "ca_certs", "logconfig", "logconfig_json")
+_FILES_TO_WRITE = ("pidfile", "accesslog", "errorlog")
 
 
 @dataclass(frozen=True)
 class Together:
-    """What Gunicorn's settings must agree with: seconds, and the number of workers that makes ready."""
+    """What Gunicorn's settings must agree with: seconds, the number of workers that makes ready, and of the proxy:
+    where it asks (empty where nobody said so) and the names it answers."""
 
     drain: float
     stop_grace: float
     proxy_keepalive: float
     minimum_ready: int
+    upstreams: list[str]
+    server_names: list[str]
 
 
-def together(options: Mapping[str, Any], proxy_keepalive: float) -> Together:
-    """Gather what must agree, from Greendock's options by variable name."""
+def together(options: Mapping[str, Any], proxy: Mapping[str, Any]) -> Together:
+    """Gather what must agree, from Greendock's options and the proxy's variables by name."""
     return Together(
         drain=options["GREENDOCK_DRAIN_SECONDS"],
         stop_grace=options["GREENDOCK_STOP_GRACE_SECONDS"],
-        proxy_keepalive=proxy_keepalive,
+        proxy_keepalive=proxy["NGINX_UPSTREAM_KEEPALIVE_TIMEOUT"],
         minimum_ready=options["GREENDOCK_MIN_READY_WORKERS"],
+        upstreams=proxy["NGINX_UPSTREAM"],
+        server_names=proxy["NGINX_SERVER_NAMES"],
     )
 
 
-def drop_idle_defaults(settings: dict[str, Setting]) -> None:
-    """Forget the template's ``threads`` where the chosen worker class has no use for them."""
+def without_idle_defaults(settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Leave out the template's ``threads`` where the chosen worker class has no use for them."""
     threads = settings.get("threads")
-    if threads is not None and threads.source == TEMPLATE and _ignores_threads(settings):
-        del settings["threads"]
+    idle = threads is not None and threads.source == TEMPLATE and _ignores_threads(settings)
+    return {name: setting for name, setting in settings.items() if not (idle and name == "threads")}
 
 
 def _ignores_threads(settings: Mapping[str, Setting]) -> bool:
@@ -74,13 +91,39 @@ def contradictions(
         reason = f"GREENDOCK_DRAIN_SECONDS={together.drain:g} + 2 × graceful_timeout must be less than"
         yield problem("graceful_timeout", f"{reason} GREENDOCK_STOP_GRACE_SECONDS={together.stop_grace:g}")
     if value("threads") > 1 and _ignores_threads(settings):
-        worker_class = value("worker_class")
-        yield problem("threads", f"has no meaning for worker_class={worker_class}; accepted: 1, or gthread")
+        name = getattr(value("worker_class"), "__name__", value("worker_class"))
+        yield problem("threads", f"has no meaning for worker_class={name}; accepted: 1, or gthread")
     refusals = getattr(value("worker_class"), "refusals", None)  # settings a worker class cannot honour
     for name, accepted in refusals(value) if refusals else ():
         yield problem(name, accepted)
     if value("reload") and value("preload_app"):
         yield problem("preload_app", "cannot be combined with reload: a preloaded application is never reloaded")
+    yield from _addresses(value, problem, together)
+    yield from _paths(value, problem)
+
+
+def _addresses(
+    value: Callable[[str], Any], problem: Callable[[str, str], Problem], together: Together
+) -> Iterator[Problem]:
+    binds = [value("bind")] if isinstance(value("bind"), str) else list(value("bind"))
+    complaints = [complaint for bind in binds if (complaint := addresses.complaint(bind, Path(value("chdir"))))]
+    if complaints:
+        yield problem("bind", complaints[0])
+    elif addresses.unreachable(binds, together.upstreams):
+        asked = ",".join(together.upstreams)
+        yield problem("bind", f"Nginx asks NGINX_UPSTREAM={asked} and would reach none of these; set PORT for both")
+
+
+def _paths(value: Callable[[str], Any], problem: Callable[[str, str], Problem]) -> Iterator[Problem]:
+    folder = Path(value("chdir"))
+    for name in _FILES:
+        if value(name) and not os.access(folder / value(name), os.R_OK):
+            yield problem(name, "accepted: a file that exists and can be read")
+    for name in _FILES_TO_WRITE:
+        if value(name) and value(name) != "-" and not (folder / value(name)).parent.is_dir():
+            yield problem(name, "accepted: a file in an existing folder")
+    if value("worker_tmp_dir") and not (folder / value("worker_tmp_dir")).is_dir():
+        yield problem("worker_tmp_dir", "accepted: an existing folder")
 
 
 def of_config(config: Any, together: Together) -> list[Problem]:
@@ -89,5 +132,5 @@ def of_config(config: Any, together: Together) -> list[Problem]:
     settings = {name: Setting(setting.get(), source) for name, setting in config.settings.items()}
     if settings["threads"].value == DEFAULTS["threads"]:
         settings["threads"] = Setting(DEFAULTS["threads"], TEMPLATE)
-        drop_idle_defaults(settings)
+        settings = without_idle_defaults(settings)
     return list(contradictions(settings, together, {"threads": 1}))

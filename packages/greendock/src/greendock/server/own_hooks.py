@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from gunicorn.arbiter import Arbiter
 from greendock.env.problems import Problem, report
 from greendock.hooks import chain
 from greendock.hooks.chain import Hook
-from greendock.hooks.events import EVENTS, SSL_CONTEXT
+from greendock.hooks.events import EVENTS, SSL_CONTEXT, Event
 from greendock.hooks.plugins import Enabled
 from greendock.host import scheduling
 from greendock.proxy.types import ANY, LOCAL
 from greendock.runtime.lifecycle import Lifecycle
 from greendock.runtime.readiness import Readiness
-from greendock.server import checks, protocol
+from greendock.server import checks, client, protocol
 from greendock.server.checks import Together
 from greendock.server.settings import Setting
 
@@ -45,7 +45,9 @@ def readiness_of(options: Mapping[str, Any], server_names: list[str]) -> Readine
     )
 
 
-def own_hooks(options: Mapping[str, Any], together: Together, workers: Setting, readiness: Readiness) -> OwnHooks:
+def own_hooks(
+    options: Mapping[str, Any], together: Together, workers: Setting, readiness: Readiness, notices: Sequence[str]
+) -> OwnHooks:
     """Return what Greendock itself does at each event."""
     lifecycle = Lifecycle(readiness, options["GREENDOCK_DRAIN_SECONDS"], options["GREENDOCK_BOOT_TIMEOUT"])
 
@@ -59,6 +61,10 @@ def own_hooks(options: Mapping[str, Any], together: Together, workers: Setting, 
         reason = workers.source if server.cfg.workers == workers.value else "Gunicorn's command line"
         server.log.info("Workers: %s (%s)", server.cfg.workers, reason)
 
+    def give_notice(server: Any) -> None:
+        for notice in notices:
+            server.log.warning("%s", notice)
+
     def name_health_path(server: Any) -> None:
         server.log.health_path = options["GREENDOCK_HEALTH_PATH"] or ""  # a logger may leave health checks out
 
@@ -69,17 +75,21 @@ def own_hooks(options: Mapping[str, Any], together: Together, workers: Setting, 
             worker.log.error("%s %s", f"APP_MODULE={module}" if module else "The application", complaint)
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
+    def name_the_client(worker: Any) -> None:
+        if protocol.served_by(type(worker)) == protocol.WSGI:
+            worker.wsgi = client.told_by_proxies(worker.wsgi, worker.cfg)
+
     def schedule(_server: Any, _worker: Any) -> None:
         scheduling.choose(options["GREENDOCK_SCHEDULER"])
 
     return OwnHooks(
         first={
-            "on_starting": _own(check_command_line, explain_workers, name_health_path, readiness.claim),
+            "on_starting": _own(check_command_line, explain_workers, give_notice, name_health_path, readiness.claim),
             "when_ready": _own(lifecycle.install),
             "on_reload": _own(lifecycle.install, readiness.refresh, explain_workers, name_health_path),
             "nworkers_changed": _own(readiness.resize),
             "post_fork": _own(lifecycle.start_boot_deadline, schedule),
-            "post_worker_init": _own(check_application),
+            "post_worker_init": _own(check_application, name_the_client),
             "worker_exit": _own(lifecycle.slow_down),
             "child_exit": _own(readiness.forget),
             "on_exit": _own(readiness.remove),
@@ -96,37 +106,49 @@ def _own(*calls: Callable[..., None]) -> list[Hook]:
     return [Hook(f"greendock.{call.__name__}", call) for call in calls]
 
 
+@dataclass(frozen=True)
+class Wired:
+    """Gunicorn's settings with one callable for each hooked event, each chain's members, and what was wrong."""
+
+    settings: Mapping[str, Setting]
+    hooks: Mapping[str, list[Hook]]
+    problems: tuple[Problem, ...]
+
+
 def wire(
     own: OwnHooks,
     enabled: list[Enabled],
-    settings: dict[str, Setting],
-    overrides: Mapping[str, Any],
+    settings: Mapping[str, Setting],
+    overrides: Mapping[str, Setting],
     options: Mapping[str, Any],
-    problems: list[Problem],
-) -> dict[str, list[Hook]]:
-    """Replace the hook names in ``settings`` by one callable for each hooked event; return each chain's members.
+) -> Wired:
+    """Replace the hook names in ``settings`` by one callable for each hooked event.
 
     Hooks among ``overrides`` (a program's own code) run after the environment's.
     """
+    problems: list[Problem] = []
     named = chain.from_environment(settings, problems)
-    chains: dict[str, list[Hook]] = {}
-    for name, event in EVENTS.items():
-        settings.pop(name, None)
-        brought = [hook for plugin in enabled for hook in _brought(plugin, name, problems)]
-        first, last = own.first.get(name, []), own.last.get(name, [])
-        written = [Hook("options", chain.adapt(overrides[name], event))] if name in overrides else []
-        steps = chain.ordered(event, first, brought, named.get(name, []), written, last)
-        if steps:
-            chains[name] = steps
     chain_options = chain.Options(
         fail_fast=tuple(options["GREENDOCK_HOOK_FAIL_FAST"]),
         slow=options["GREENDOCK_SLOW_HOOK_SECONDS"],
     )
-    for name, steps in chains.items():
-        chained = chain.chain(EVENTS[name], steps, chain_options)
-        settings[name] = Setting(chained, ", ".join(step.name for step in steps))
-    _wire_ssl_context(settings, problems)
-    return chains
+    wired = {name: setting for name, setting in settings.items() if name not in EVENTS and name != SSL_CONTEXT.name}
+    hooks: dict[str, list[Hook]] = {}
+    for name, event in EVENTS.items():
+        brought = [hook for plugin in enabled for hook in _brought(plugin, name, problems)]
+        written = [_written(overrides[name], event)] if name in overrides else []
+        first, last = own.first.get(name, []), own.last.get(name, [])
+        steps = chain.ordered(event, first, brought, named.get(name, []), written, last)
+        if steps:
+            hooks[name] = steps
+            wired[name] = Setting(chain.chain(event, steps, chain_options), ", ".join(step.name for step in steps))
+    if SSL_CONTEXT.name in settings:
+        wired |= _ssl_context(settings[SSL_CONTEXT.name], problems)
+    return Wired(wired, hooks, tuple(problems))
+
+
+def _written(setting: Setting, event: Event) -> Hook:
+    return Hook(setting.source, chain.adapt(setting.value, event))
 
 
 def _brought(plugin: Enabled, name: str, problems: list[Problem]) -> list[Hook]:
@@ -140,9 +162,8 @@ def _brought(plugin: Enabled, name: str, problems: list[Problem]) -> list[Hook]:
     return [Hook(f"plugin {plugin.name}", chain.adapt(call, EVENTS[name]))]
 
 
-def _wire_ssl_context(settings: dict[str, Setting], problems: list[Problem]) -> None:
-    given = settings.pop(SSL_CONTEXT.name, None)
-    if given is not None:
-        call = chain.ssl_context(given.value, "GUNICORN_SSL_CONTEXT", given.source, problems)
-        if call is not None:
-            settings[SSL_CONTEXT.name] = Setting(call, given.source)
+def _ssl_context(setting: Setting, problems: list[Problem]) -> dict[str, Setting]:
+    if callable(setting.value):
+        return {SSL_CONTEXT.name: setting}  # a program's own
+    call = chain.ssl_context(setting.value, "GUNICORN_SSL_CONTEXT", setting.source, problems)
+    return {} if call is None else {SSL_CONTEXT.name: Setting(call, setting.source)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import MutableMapping
+from contextlib import suppress
 
 from greendock.host import networks
 
@@ -31,7 +32,8 @@ def prepare(environ: MutableMapping[str, str]) -> bool:
         if name in environ and not environ[name].strip():
             del environ[name]
     if "FORWARDED_ALLOW_IPS" in environ:
-        environ["FORWARDED_ALLOW_IPS"] = networks.expand(environ["FORWARDED_ALLOW_IPS"])
+        with suppress(ValueError):  # reported by the check that follows
+            environ["FORWARDED_ALLOW_IPS"] = networks.expand(environ["FORWARDED_ALLOW_IPS"])
     return environ.get("WEB_CONCURRENCY", "1").isdecimal() and _are_networks(environ.get("FORWARDED_ALLOW_IPS", "*"))
 
 

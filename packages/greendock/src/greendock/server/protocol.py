@@ -17,7 +17,7 @@ _SERVED_BY = {WSGI: "lean (the default) or gthread", ASGI: "asgi"}
 # By name, because importing Gunicorn's ASGI or gevent worker to compare has effects of its own.
 _WORKERS = {
     **dict.fromkeys(("SyncWorker", "ThreadWorker", "LeanWorker", "AsyncWorker", "TornadoWorker"), WSGI),
-    **dict.fromkeys(("ASGIWorker", "UvicornWorker"), ASGI),
+    **dict.fromkeys(("ASGIWorker", "AsgiWorker", "UvicornWorker"), ASGI),
 }
 
 

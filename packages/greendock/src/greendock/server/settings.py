@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "threads": 16,
     "keepalive": 75,
     "limit_request_line": 8190,
+    "limit_request_fields": 120,
     "control_socket_disable": True,
     "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"},
 }
@@ -112,7 +113,8 @@ def _is_mode(setting: Any) -> bool:
 def type_of(setting: Any) -> Type:
     """Return how a Gunicorn setting is read from text.
 
-    Raises ``LookupError`` for a validator that nobody has thought about, so that a new Gunicorn's new kind is noticed.
+    One whose validator is none of those known here, in a Gunicorn newer than this package, is handed over as text;
+    the validator itself still judges it.
     """
     validator = setting.validator.__name__
     if setting.name in EVENTS or setting.name == SSL_CONTEXT.name:
@@ -131,12 +133,16 @@ def type_of(setting: Any) -> Type:
         return Type(types.LIST.accepted, lambda text: ",".join(types.LIST.parse(text)))
     if validator == "validate_dict":
         return types.MAPPING
-    if validator in _TEXT_VALIDATORS:
-        return Type(_TEXT_VALIDATORS[validator], types.TEXT.parse)
-    raise LookupError(f"Gunicorn's {setting.name} has a validator unknown to Greendock: {validator}")
+    return Type(TEXT_VALIDATORS.get(validator, types.TEXT.accepted), types.TEXT.parse)
 
 
-_TEXT_VALIDATORS = {
+def is_understood(setting: Any) -> bool:
+    """Say whether how a setting is read was thought about, and is not just text for want of better."""
+    return type_of(setting).accepted is not types.TEXT.accepted or setting.validator.__name__ in TEXT_VALIDATORS
+
+
+# Validators that take text, and what each accepts.
+TEXT_VALIDATORS = {
     "validate_string": types.TEXT.accepted,
     "validate_class": "the name of a plugin, of one of Gunicorn's own, or module.Class",
     "validate_reload_engine": "one of auto, poll, inotify",
@@ -146,7 +152,7 @@ _TEXT_VALIDATORS = {
     "validate_statsd_address": "host:port or unix:///path",
     "validate_proxy_protocol": "one of off, v1, v2, auto",
     "validate_ssl_version": "text (deprecated by Gunicorn and ignored)",
-    "validate_http_protocols": "a comma-separated list out of h1, h2",
+    "validate_http_protocols": "a list out of h1, h2",
     "validate_http2_cleartext": "one of off, prior-knowledge, upgrade, both",
     "validate_header_map_behaviour": "one of drop, refuse, dangerous",
     "validate_asgi_loop": "one of auto, asyncio, uvloop",
@@ -162,8 +168,8 @@ def read(values: Mapping[str, Value], problems: list[Problem]) -> dict[str, Sett
     appended to ``problems``.
     """
     settings = {name: Setting(value, TEMPLATE) for name, value in DEFAULTS.items()}
-    given = {name: values[name] for name in known() if name in values}
-    for name, value in given.items():
+    written = {name: values[name] for name in known() if name in values}
+    for name, value in written.items():
         setting = name.removeprefix(PREFIX).lower()
         parsed = _parse(known()[name], setting, value, problems)
         if parsed is not None:
@@ -223,15 +229,15 @@ def _read_conventions(values: Mapping[str, Value], settings: dict[str, Setting],
 
 def _expand_networks(values: Mapping[str, Value], settings: dict[str, Setting], problems: list[Problem]) -> None:
     """Replace the word ``network`` in ``forwarded_allow_ips`` with the networks we are attached to."""
-    given = settings.get("forwarded_allow_ips")
-    if given is None:
+    trusted = settings.get("forwarded_allow_ips")
+    if trusted is None:
         return  # its text was refused
-    text = networks.expand(given.value)
+    text = networks.expand(trusted.value)
     try:
         validate("forwarded_allow_ips", text)
     except ValueError as error:
         name = "FORWARDED_ALLOW_IPS" if "FORWARDED_ALLOW_IPS" in values else f"{PREFIX}FORWARDED_ALLOW_IPS"
         accepted = f"accepted: addresses, CIDR networks, `network`, or * ({error})"
-        problems.append(Problem(name, given.value, given.source, accepted))
+        problems.append(Problem(name, trusted.value, trusted.source, accepted))
         return
-    settings["forwarded_allow_ips"] = Setting(text, given.source)
+    settings["forwarded_allow_ips"] = Setting(text, trusted.source)

@@ -15,6 +15,7 @@ from greendock.proxy.variables import VARIABLES as PROXY
 APPLICATION = "Application"
 WORKERS = "Workers"
 READINESS = "Readiness and shutdown"
+RELEASE = "Release command"
 HOOKS = "Hooks and plugins"
 COMPOSE = "Compose"
 
@@ -33,7 +34,7 @@ CONVENTIONS = (
     ),
     Variable(
         "FORWARDED_ALLOW_IPS",
-        types.TEXT,
+        types.Type(types.LIST.accepted, lambda text: ",".join(types.items(text))),
         "127.0.0.1,::1",
         "The proxies whose `X-Forwarded-*` headers are believed: addresses, CIDR networks, or `network` for the "
         "networks this container is attached to (what `docker-compose.yml` sets). Never `*` on a reachable port.",
@@ -58,6 +59,14 @@ CONVENTIONS = (
 )
 
 GREENDOCK = (
+    Variable(
+        "GREENDOCK_CONFIG_FILE",
+        types.PATH,
+        "",
+        "A Gunicorn configuration file of your own. Its settings go before the environment's, and its hooks run after "
+        "the others. `gunicorn -c FILE` as the container's command does the same.",
+        APPLICATION,
+    ),
     Variable(
         "GREENDOCK_WORKER_MEMORY",
         types.SIZE,
@@ -142,6 +151,22 @@ GREENDOCK = (
         READINESS,
     ),
     Variable(
+        "GREENDOCK_RELEASE_COMMAND",
+        types.TEXT,
+        "",
+        "A shell command that runs once for each new version before that serves, such as "
+        "`python app/manage.py migrate`. When it fails, the old version goes on.",
+        RELEASE,
+    ),
+    Variable(
+        "GREENDOCK_RELEASE_TIMEOUT",
+        types.number(0, 86_400),
+        "3600",
+        "Seconds the release command may take, waiting for another included; then it is ended and has failed. 0: no "
+        "end.",
+        RELEASE,
+    ),
+    Variable(
         "GREENDOCK_PLUGINS",
         types.NAMES,
         "",
@@ -150,9 +175,7 @@ GREENDOCK = (
     ),
     Variable(
         "GREENDOCK_HOOK_FAIL_FAST",
-        types.Type(
-            "a comma-separated list out of " + ", ".join(FAIL_FAST_CHOICES), types.names_out_of(FAIL_FAST_CHOICES)
-        ),
+        types.Type("a list out of " + ", ".join(FAIL_FAST_CHOICES), types.names_out_of(FAIL_FAST_CHOICES)),
         "on_starting,post_worker_init",
         "The events whose failing hook stops the start. `none`: log and go on everywhere.",
         HOOKS,
@@ -197,6 +220,83 @@ COMPOSE_VARIABLES = (
         "PYTHON_IMAGE", types.TEXT, "python:3.14-slim", "The base of the application's image.", COMPOSE, "compose"
     ),
     Variable("NGINX_IMAGE", types.TEXT, "nginx:1.30", "The base of the proxy's image.", COMPOSE, "compose"),
+    Variable(
+        "BUILD_PACKAGES",
+        types.TEXT,
+        "",
+        "Debian packages that only the build needs, such as `gcc libpq-dev`.",
+        COMPOSE,
+        "compose",
+    ),
+    Variable(
+        "RUNTIME_PACKAGES",
+        types.TEXT,
+        "",
+        "Debian packages in the application's image, such as `libpq5`.",
+        COMPOSE,
+        "compose",
+    ),
+    Variable(
+        "BUILD_COMMAND",
+        types.TEXT,
+        "",
+        "A shell command at the end of the build, in `/srv/app`, such as `python app/manage.py collectstatic "
+        "--noinput`. Both images take what it writes to `app/static/`.",
+        COMPOSE,
+        "compose",
+    ),
+    Variable(
+        "BUILD_NETRC",
+        types.TEXT,
+        "",
+        "A netrc file with the password of a private package index. No image and no container gets it.",
+        COMPOSE,
+        "compose",
+    ),
+    Variable(
+        "ASSETS",
+        types.choice("none", "npm"),
+        "none",
+        "`npm`: build `assets/` with Node; what lands in `assets/dist/` becomes part of `app/static/`.",
+        COMPOSE,
+        "compose",
+    ),
+    Variable("NODE_IMAGE", types.TEXT, "node:24-slim", "What `ASSETS=npm` is built in.", COMPOSE, "compose"),
+    Variable(
+        "WRITABLE_DIRS",
+        types.TEXT,
+        "",
+        "Folders, such as `/srv/uploads`, that belong to the application's account where a volume is mounted on them.",
+        COMPOSE,
+        "compose",
+    ),
+    Variable(
+        "COMPOSE_PROFILES",
+        types.TEXT,
+        "",
+        "`worker`, `scheduler` or `worker,scheduler`: start these as well, from the application's image.",
+        COMPOSE,
+        "compose",
+    ),
+    Variable(
+        "WORKER_COMMAND", types.TEXT, "", "What `worker` runs, such as `celery -A app.jobs worker`.", COMPOSE, "compose"
+    ),
+    Variable(
+        "WORKER_STOP_GRACE_SECONDS",
+        types.integer(1, 86_400),
+        "60",
+        "Seconds a worker may take to end its job after SIGTERM.",
+        COMPOSE,
+        "compose",
+    ),
+    Variable(
+        "SCHEDULER_COMMAND",
+        types.TEXT,
+        "",
+        "What `scheduler` runs, such as `celery -A app.jobs beat -s /tmp/beat`.",
+        COMPOSE,
+        "compose",
+    ),
 )
 
 APP: dict[str, Variable] = {variable.name: variable for variable in CONVENTIONS + GREENDOCK}

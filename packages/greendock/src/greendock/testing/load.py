@@ -116,13 +116,15 @@ def websocket(url: str) -> Iterator[Running]:
     """Keep a WebSocket open, exchange a message ten times a second, and connect again whenever it is closed.
 
     Outcomes: ``message``, ``connected``, ``closed N`` with the close code (1006: without a close frame), and failures
-    to connect. A close is not a failure: nothing but the client can carry a WebSocket over to another server.
+    to connect. A close is not a failure: nothing but the client can carry a WebSocket over to another server. The
+    result's ``slowest`` is the longest time from a close to the next connection.
     """
     client = _WebSocket(url)
     with _repeating(
         [client], good=("message", "connected", *(f"closed {code}" for code in range(1000, 1016)))
     ) as running:
         yield running
+        running.result.slowest = client.gap
 
 
 # One exchange or, for a connection that stays, one session: yields its outcomes.
@@ -206,10 +208,15 @@ class _Uploads:
 class _WebSocket:
     def __init__(self, url: str) -> None:
         self._url = url.replace("http", "ws", 1)
+        self._closed: float | None = None
+        self.gap: float | None = None
 
     def __call__(self) -> Generator[str, None, None]:
         try:
             with connect(self._url, open_timeout=_TIMEOUT, compression=None, ping_interval=None) as connection:
+                if self._closed is not None:
+                    self.gap = max(self.gap or 0, time.monotonic() - self._closed)
+                    self._closed = None
                 yield "connected"
                 while True:
                     connection.send("hello")
@@ -217,6 +224,7 @@ class _WebSocket:
                     yield "message"
                     time.sleep(0.1)
         except ConnectionClosed as error:
+            self._closed = self._closed or time.monotonic()
             yield f"closed {error.rcvd.code if error.rcvd else 1006}"
         except (OSError, InvalidHandshake) as error:
             yield type(error).__name__

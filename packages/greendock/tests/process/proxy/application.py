@@ -36,7 +36,9 @@ def app(environ, start_response):
         length += len(chunk)
     headers = [(name[1:], value) for name, value in query.items() if name.startswith("!")]
     if path == "/sse":
-        start_response("200 OK", [("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no")])
+        start_response(
+            "200 OK", [("Content-Type", query.get("type", "text/event-stream")), ("X-Accel-Buffering", "no")]
+        )
         return events(query["gate"])
     if path in ("/big", "/big/"):
         start_response("200 OK", [("Content-Length", query["bytes"]), *headers])

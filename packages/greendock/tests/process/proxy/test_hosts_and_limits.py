@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from tests.process.proxy.support import Proxy, Record, background
@@ -70,8 +71,25 @@ def test_a_body_over_the_limit_is_refused(launch: Callable[..., Proxy], record: 
     assert record.count("/large") == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "size", "status", "words"),
+    [("/.git/config", 0, 404, "Page not found"), ("/large", 1025, 413, "too large")],
+)
+def test_what_the_proxy_itself_refuses_has_a_page_for_visitors(
+    launch: Callable[..., Proxy], path: str, size: int, status: int, words: str
+) -> None:
+    page = launch(CLIENT_MAX_BODY_SIZE="1k").request("POST", path, content=b"x" * size)
+    assert page.status_code == status
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert words in page.text
+    assert str(status) in page.text
+    assert "again" not in page.text, "nothing changes by trying again"
+    assert "Retry-After" not in page.headers
+
+
 def test_too_many_or_too_large_headers_are_refused(proxy: Proxy) -> None:
-    assert proxy.get("/", headers={f"X-{n}": "y" for n in range(90)}).status_code == 200
+    own = len(httpx.Client().headers) + 1  # and Host
+    assert proxy.get("/", headers={f"X-{n}": "y" for n in range(100 - own)}).status_code == 200
     assert proxy.get("/", headers={f"X-{n}": "y" for n in range(101)}).status_code == 400
     assert proxy.get("/", headers={"X-Large": "y" * 8000}).status_code == 200
     assert proxy.get("/", headers={"X-Large": "y" * 9000}).status_code == 400
@@ -137,6 +155,28 @@ def test_security_headers_are_added_unless_the_application_sets_them(proxy: Prox
     ).headers
     assert (own.get_list("X-Frame-Options"), own.get_list("Referrer-Policy")) == (["DENY"], ["no-referrer"])
     assert "X-Powered-By" not in own
+
+
+def test_further_security_headers_are_one_variable_each(launch: Callable[..., Proxy]) -> None:
+    variables = {
+        "FRAME_OPTIONS": "deny",
+        "REFERRER_POLICY": "no-referrer",
+        "CONTENT_SECURITY_POLICY": "default-src 'self'; img-src * data:",
+        "CONTENT_SECURITY_POLICY_REPORT_ONLY": "default-src 'none'",
+        "PERMISSIONS_POLICY": "camera=(), geolocation=(self)",
+        "CROSS_ORIGIN_OPENER_POLICY": "same-origin",
+        "CROSS_ORIGIN_EMBEDDER_POLICY": "require-corp",
+        "CROSS_ORIGIN_RESOURCE_POLICY": "same-site",
+    }
+    names = {name: "X-Frame-Options" if name == "FRAME_OPTIONS" else name.replace("_", "-") for name in variables}
+    proxy = launch(**variables)
+    for path in ("/", "/static/none.css"):
+        headers = proxy.get(path).headers
+        assert {name: headers[names[name]] for name in names} == variables | {"FRAME_OPTIONS": "DENY"}
+    own = proxy.get("/", params={"!Content-Security-Policy": "default-src 'none'"}).headers
+    assert own.get_list("Content-Security-Policy") == ["default-src 'none'"], "the application's own counts"
+    off = launch(FRAME_OPTIONS="off", REFERRER_POLICY="off").get("/").headers
+    assert not {"x-frame-options", "referrer-policy"} & set(off)
 
 
 def test_many_clients_at_once_are_all_served(proxy: Proxy) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from tests.process.proxy.support import Proxy
 from tests.support import wait_for
@@ -90,3 +93,50 @@ def test_the_log_can_be_off(launch: Callable[..., Proxy]) -> None:
     proxy.get("/")
     assert proxy.command("reload", "--wait").returncode == 0, "old workers have written what they had"
     assert proxy.access_log.read_text() == ""
+
+
+def test_an_entry_holds_what_was_asked_for(launch: Callable[..., Proxy]) -> None:
+    proxy = launch(LOG_FIELDS="user,forwarded_for,port,referrer_origin")
+    response = proxy.get(
+        "/",
+        auth=("ada", "x"),
+        headers={"X-Forwarded-For": "6.6.6.6, 7.7.7.7", "Referer": "https://x.example/a?token=1"},
+    )
+    entry = proxy.log(response.headers["X-Request-ID"])
+    assert entry["user.name"] == "ada"
+    assert entry["network.forwarded_ip"] == "6.6.6.6, 7.7.7.7"
+    assert entry["url.port"] == str(proxy.port)
+    assert entry["http.request.referrer"] == "https://x.example"
+    assert "user_agent.original" not in entry
+    proxy.raw(
+        b"GET /bytes HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: \xff\r\n"
+        b"X-Request-ID: not-utf-8\r\nConnection: close\r\n\r\n"
+    )
+    assert proxy.log("not-utf-8")["network.forwarded_ip"] == "(not UTF-8)"
+
+
+@pytest.mark.parametrize(
+    ("address", "masked"),
+    [("203.0.113.77", "203.0.113.0"), ("2001:db8:1:2::7", "2001:db8::"), ("2001:db8::7", "2001:db8::"), ("::1", "::")],
+)
+def test_addresses_can_be_masked(masking: Proxy, address: str, masked: str) -> None:
+    response = masking.get("/", headers={"X-Forwarded-For": address})
+    entry = masking.log(response.headers["X-Request-ID"])
+    assert (entry["client.ip"], entry["source.ip"]) == (masked, "127.0.0.0")
+    assert response.json()["headers"]["X-Forwarded-For"] == address, "the application still learns it"
+
+
+@pytest.fixture(scope="module")
+def masking(launch_module: Callable[..., Proxy]) -> Proxy:
+    return launch_module(LOG_ANONYMIZE="on", TRUSTED_PROXIES="127.0.0.0/8")
+
+
+def test_the_format_can_be_one_s_own(launch: Callable[..., Proxy], tmp_path: Path) -> None:
+    (tmp_path / "http.d").mkdir()
+    (tmp_path / "http.d" / "log.conf").write_text("log_format short '$request_method $uri';\n")
+    proxy = launch(CONFIG_DIR=str(tmp_path), LOG_FORMAT="short")
+    proxy.get("/mine")
+    wait_for(lambda: "GET /mine\n" in proxy.access_log.read_text(), "the request is logged")
+    done = proxy.command("check", LOG_FORMAT="unknown")
+    assert done.returncode == 1
+    assert 'unknown log format "unknown"' in done.stderr

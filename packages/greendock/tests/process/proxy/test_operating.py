@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.proxy.support import Proxy, Record, background
-from tests.support import DEADLINE, Server, free_port, wait_for
+from tests.support import DEADLINE, ROOT, Server, free_port, wait_for
 
 
 def test_a_wrong_configuration_is_reported_whole_and_nothing_starts(launch: Callable[..., Proxy]) -> None:
@@ -110,7 +111,7 @@ def test_without_an_application_the_error_page_says_when_to_come_back(launch: Ca
     proxy = launch(UPSTREAM=f"127.0.0.1:{free_port()}")
     response = proxy.request("POST", "/", content=b"x")
     assert (response.status_code, response.headers["Retry-After"]) == (502, "5")
-    assert "Bad gateway" in response.text
+    assert "We cannot answer right now" in response.text, "words for a visitor"
     assert response.headers["X-Request-ID"] in response.text
     assert proxy.status("/healthz").status_code == 200, "the proxy itself is well"
 
@@ -250,6 +251,27 @@ def test_a_user_s_own_pieces_take_part(launch: Callable[..., Proxy], tmp_path: P
     response = proxy.get("/")
     assert response.headers["X-Own"] == "yes"
     assert response.headers["X-Content-Type-Options"] == "nosniff", "added, not replaced"
+
+
+def test_the_second_service_of_the_documentation_works(
+    launch: Callable[..., Proxy], replicas: Callable[..., tuple[Record, list[Server]]], tmp_path: Path
+) -> None:
+    _, (admin,) = replicas("admin")
+    page = (ROOT / "docs" / "nginx.md").read_text().partition("**A second service of your own**")[2]
+    by_host, by_path = re.findall(r"```nginx\n(.*?)```", page, re.DOTALL)[:2]
+    own = drop_ins(tmp_path)
+    proxy = launch(wait=False, CONFIG_DIR=str(own), SERVER_NAMES="example.com", RESOLVER="127.0.0.1")
+    by_host = by_host.replace("admin:9000", f"127.0.0.1:{admin.port}").replace("listen 8080", f"listen {proxy.port}")
+    (own / "http.d" / "admin.conf").write_text(by_host)
+    (own / "server.d" / "admin.conf").write_text(by_path)
+    proxy.start()
+    for host, path, name in (
+        ("admin.example.com", "/", "admin"),
+        ("example.com", "/admin/x", "admin"),
+        ("example.com", "/", ""),
+    ):
+        response = proxy.get(path, headers={"Host": host, "X-Forwarded-For": "6.6.6.6"}).json()
+        assert (response["name"], response["path"], response["headers"]["X-Forwarded-For"]) == (name, path, "127.0.0.1")
 
 
 @pytest.mark.parametrize("level", ["http.d", "server.d", "location.d"])

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,6 +41,8 @@ SPOOFED = {
     "X-Cluster-Client-IP": "6.6.6.6",
     "CF-Connecting-IP": "6.6.6.6",
     "True-Client-IP": "6.6.6.6",
+    "X-Request-Start": "t=666.6",
+    "X-SSL-Client-Subject": "CN=/admin",
     "Front-End-Https": "on",
     "Proxy": "http://evil.example:8080",
     "X_Forwarded_For": "6.6.6.6",
@@ -47,19 +50,23 @@ SPOOFED = {
 }
 
 
+# Different for each request.
+MADE = {"X-Request-Id", "X-Request-Start"}
+
+
 def test_headers_a_client_forges_are_overwritten_or_gone(proxy: Proxy) -> None:
     seen = proxy.get("/", headers=SPOOFED).json()
     assert seen["scheme"] == "http"
     assert seen["path"] == "/"
     headers = seen["headers"]
-    assert {name: value for name, value in headers.items() if name.startswith("X-") and name != "X-Request-Id"} == {
+    assert {name: value for name, value in headers.items() if name.startswith("X-") and name not in MADE} == {
         "X-Real-Ip": "127.0.0.1",
         "X-Forwarded-For": "127.0.0.1",
         "X-Forwarded-Proto": "http",
         "X-Forwarded-Host": f"127.0.0.1:{proxy.port}",
         "X-Forwarded-Port": str(proxy.port),
     }
-    for value in ("6.6.6.6", "evil.example", "/admin"):
+    for value in ("6.6.6.6", "evil.example", "/admin", "t=666.6"):
         assert value not in str(headers)
     assert headers["Host"] == f"127.0.0.1:{proxy.port}"
 
@@ -73,6 +80,27 @@ def test_an_outer_proxy_is_believed_only_when_its_network_is_trusted(launch: Cal
     assert trusting.get("/", headers=headers | {"X-Forwarded-Proto": "gopher"}).json()["scheme"] == "http"
     stranger = launch(TRUSTED_PROXIES="10.9.0.0/16")
     assert stranger.get("/", headers=headers).json()["headers"]["X-Forwarded-For"] == "127.0.0.1"
+
+
+def test_a_trusted_proxy_says_by_which_host_and_port_the_client_came(launch: Callable[..., Proxy]) -> None:
+    headers = {
+        "X-Forwarded-Host": "shop.example:8443",
+        "X-Forwarded-Port": "8443",
+        "X-Request-Start": "t=1700000000.123",
+    }
+    trusting = launch(TRUSTED_PROXIES="127.0.0.0/8")
+    seen = trusting.get("/", headers=headers).json()["headers"]
+    assert {name: seen[name] for name in headers} == headers
+    assert seen["Host"] == f"127.0.0.1:{trusting.port}", "the application decides which of the two it believes"
+    for forged in ({"X-Forwarded-Host": "a b"}, {"X-Forwarded-Host": '"><script>'}, {"X-Forwarded-Port": "8443x"}):
+        seen = trusting.get("/", headers=forged).json()["headers"]
+        assert (seen["X-Forwarded-Host"], seen["X-Forwarded-Port"]) == (seen["Host"], str(trusting.port))
+
+
+def test_the_application_learns_when_the_request_came(proxy: Proxy) -> None:
+    start = proxy.get("/").json()["headers"]["X-Request-Start"]
+    assert start.startswith("t=")
+    assert abs(float(start[2:]) - time.time()) < DEADLINE
 
 
 def test_a_request_id_is_made_passed_on_returned_and_logged(proxy: Proxy) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from greendock.proxy.render import SHIPPED
 from greendock.proxy.static import fingerprint, precompress
 from tests.process.proxy.support import Proxy, Record
+from tests.support import DEADLINE
 
 STYLE = b"body { margin: 0 }\n" * 100
 SHORT = "public, max-age=300"
@@ -47,6 +50,29 @@ def test_the_twin_made_at_build_time_is_sent_to_whoever_takes_gzip(site: Proxy) 
     assert response.headers["Vary"] == "Accept-Encoding"
     plain = site.get("/static/css/style.css", headers={"Accept-Encoding": "identity"})
     assert "Content-Encoding" not in plain.headers
+
+
+@pytest.mark.parametrize("accepted", ["br", "gzip, deflate, br, zstd", "gzip;q=0.8, br;q=1.0", "BR"])
+def test_the_brotli_twin_is_sent_to_whoever_takes_it(site: Proxy, accepted: str) -> None:
+    with httpx.stream("GET", f"{site.url}/static/css/style.css", headers={"Accept-Encoding": accepted}) as response:
+        packed = b"".join(response.iter_raw())
+    assert packed == (site.folder / "static" / ".br" / "css" / "style.css").read_bytes()
+    assert (response.headers["Content-Encoding"], response.headers["Vary"]) == ("br", "Accept-Encoding")
+    assert response.headers["Content-Type"] == "text/css; charset=utf-8"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "gzip, br;q=0", "br; q=0.000, gzip", "gzip, brotli", "gzip, abr"])
+def test_the_brotli_twin_is_not_sent_to_anybody_else(site: Proxy, accepted: str) -> None:
+    response = site.get("/static/css/style.css", headers={"Accept-Encoding": accepted})
+    assert (response.headers["Content-Encoding"], response.content) == ("gzip", STYLE)
+
+
+def test_a_file_without_a_twin_is_sent_as_it_is(site: Proxy) -> None:
+    response = site.get("/static/photo.png", headers={"Accept-Encoding": "br, gzip"})
+    assert "Content-Encoding" not in response.headers
+    assert site.get("/static/none.css", headers={"Accept-Encoding": "br"}).json()["path"] == "/static/none.css"
+    assert site.get("/static/.br/css/style.css").status_code == 404
 
 
 def test_a_url_with_the_fingerprint_of_the_file_is_immutable(site: Proxy) -> None:
@@ -231,3 +257,70 @@ def test_the_application_s_text_is_compressed_for_whoever_takes_it(site: Proxy) 
     assert response.headers["Content-Encoding"] == "gzip"
     assert len(response.json()["padding"]) == 5000
     assert "Content-Encoding" not in site.get("/", headers={"Accept-Encoding": "gzip"}).headers, "too short to gain"
+
+
+def test_a_single_page_application_has_every_page_the_application_does_not_know(launch: Callable[..., Proxy]) -> None:
+    proxy = launch(STATIC_INDEX="on")
+    (proxy.folder / "static" / "index.html").write_text("<main>")
+    browser = {"Accept": "text/html,application/xhtml+xml"}
+    unknown = {"status": "404 Not Found"}
+    for path in ("/", "/shop/cart", "/shop/cart/"):
+        page = proxy.get(path, params=unknown, headers=browser)
+        assert (page.status_code, page.text) == (200, "<main>")
+        assert (page.headers["Content-Type"], page.headers["Cache-Control"]) == ("text/html", "no-cache")
+        assert proxy.get(path, headers=browser).json()["path"] == path, "what the application knows is its own"
+    for path, method, headers in (
+        ("/api/x", "GET", {"Accept": "application/json"}),
+        ("/logo.png", "GET", browser),
+        ("/shop", "POST", browser),
+    ):
+        answer = proxy.request(method, path, params=unknown, headers=headers)
+        assert (answer.status_code, answer.json()["path"]) == (404, path), "with the application's own words"
+
+
+@pytest.mark.parametrize(("origins", "allowed"), [("any", "*"), ("https://shop.example", "https://shop.example")])
+def test_other_sites_may_use_fonts_where_that_is_said(launch: Callable[..., Proxy], origins: str, allowed: str) -> None:
+    proxy = launch(STATIC_CORS=origins, STATIC_MAX_AGES="woff2=30d,html=0s")
+    for name in ("a.woff2", "a.html", "a.css"):
+        (proxy.folder / "static" / name).write_text("x")
+    font = proxy.get("/static/a.woff2", headers={"Origin": "https://shop.example"})
+    assert font.headers["Access-Control-Allow-Origin"] == allowed
+    assert "Origin" in font.headers["Vary"]
+    stranger = proxy.get("/static/a.woff2", headers={"Origin": "https://evil.example"})
+    assert stranger.headers.get("Access-Control-Allow-Origin") == ("*" if origins == "any" else None)
+    ages = [proxy.get(f"/static/a.{ending}").headers["Cache-Control"] for ending in ("woff2", "html", "css")]
+    assert ages == ["public, max-age=2592000", "public, max-age=0", SHORT]
+
+
+def test_no_other_site_may_use_static_files_by_default(site: Proxy) -> None:
+    headers = site.get("/static/photo.png", headers={"Origin": "https://shop.example"}).headers
+    assert "Access-Control-Allow-Origin" not in headers
+
+
+def test_compression_can_be_off(launch: Callable[..., Proxy]) -> None:
+    proxy = launch(COMPRESSION="off")
+    (proxy.folder / "static" / "style.css").write_bytes(STYLE)
+    precompress(proxy.folder / "static")
+    for path in ("/static/style.css", "/?padding=5000"):
+        assert "Content-Encoding" not in proxy.get(path, headers={"Accept-Encoding": "gzip"}).headers
+
+
+def test_the_application_can_keep_an_answer_from_being_compressed(site: Proxy) -> None:
+    params = {"padding": "5000", "!Content-Encoding": "identity"}
+    answer = site.get("/", params=params, headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["Content-Encoding"] == "identity"
+    assert int(answer.headers["Content-Length"]) > 5000
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json"])
+def test_a_stream_reaches_a_client_that_takes_gzip_as_it_is_written(site: Proxy, record: Record, kind: str) -> None:
+    gate = f"gzip-{kind.replace('/', '-')}"
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=DEADLINE)
+    connection.request("GET", f"/sse?gate={gate}&type={kind}", headers={"Accept-Encoding": "gzip"})
+    response = connection.getresponse()
+    assert response.headers["Content-Encoding"] == "gzip"
+    unpacked, text = zlib.decompressobj(wbits=31), b""
+    while b"one" not in text:
+        text += unpacked.decompress(response.read1(1000))
+    record.open(gate)
+    assert unpacked.decompress(response.read()).strip() == b"data: two"

@@ -1,9 +1,11 @@
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from greendock.env.problems import ConfigurationError
 from greendock.proxy.configuration import read
+from greendock.proxy.networks import NAMED
 from greendock.proxy.variables import VARIABLES
 
 
@@ -70,6 +72,8 @@ def test_a_secret_value_is_not_shown(tmp_path: Path) -> None:
         ("NGINX_CLIENT_MAX_BODY_SIZE", "1g", "1024m"),
         ("NGINX_CLIENT_MAX_BODY_SIZE", "1000", "1000"),
         ("NGINX_CLIENT_MAX_BODY_SIZE", "20 MB", "20m"),
+        ("NGINX_CLIENT_MAX_BODY_SIZE", "0", "0m"),
+        ("NGINX_KEEPALIVE_TIMEOUT", "0", "0s"),
     ],
 )
 def test_times_and_sizes_become_what_nginx_reads(name: str, text: str, read_as: str) -> None:
@@ -120,9 +124,45 @@ def test_lists_take_commas_and_spaces(name: str, text: str, read_as: list[str]) 
         ("NGINX_PROXY_BUFFER_SIZE", "1"),
         ("NGINX_BINARY", "nginx -g"),
         ("NGINX_HSTS_PRELOAD", "on"),
+        ("NGINX_TRUSTED_PROXIES", "cloudfare"),
+        ("NGINX_PROXY_PROTOCOL", "on"),
+        ("NGINX_TLS_CLIENT_CA", "/run/ca.crt"),
+        ("NGINX_HEALTH_UPSTREAM", "on"),
+        ("NGINX_HEALTH_PATH", "health"),
+        ("NGINX_CANONICAL_HOST", "example.com"),
+        ("NGINX_CANONICAL_HOST", "*.example.com"),
+        ("NGINX_MEDIA_URL", "/media/"),
+        ("NGINX_CONTENT_SECURITY_POLICY", 'default-src "self"'),
+        ("NGINX_CONTENT_SECURITY_POLICY", "default-src 'self'; report-uri $host"),
+        ("NGINX_PERMISSIONS_POLICY", "camera=()\\"),
+        ("NGINX_CROSS_ORIGIN_OPENER_POLICY", "same"),
+        ("NGINX_STATIC_CORS", "shop.example"),
+        ("NGINX_STATIC_CORS", "https://shop.example/path"),
+        ("NGINX_STATIC_MAX_AGES", "woff2"),
+        ("NGINX_STATIC_MAX_AGES", "woff2=500ms"),
+        ("NGINX_LOG_FIELDS", "password"),
+        ("NGINX_LOG_FORMAT", "{x}"),
     ],
 )
 def test_what_nginx_would_misread_is_refused(name: str, text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read({name: text})
     assert [problem.variable for problem in caught.value.problems] == [name]
+
+
+def test_networks_can_be_named() -> None:
+    networks = read({"NGINX_TRUSTED_PROXIES": "Cloudflare, 192.0.2.1"})["NGINX_TRUSTED_PROXIES"]
+    assert networks == [*NAMED["cloudflare"].networks, "192.0.2.1/32"]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_networks_of_a_name_are_networks_and_each_is_there_once(name: str) -> None:
+    networks = [ip_network(each) for each in NAMED[name].networks]
+    for one in networks:
+        assert not any(one.version == other.version and one.subnet_of(other) for other in networks if other is not one)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("names", ["any", "www.example.com,example.com", "*.example.com", ".example.com"])
+def test_the_canonical_host_is_one_that_is_answered(names: str) -> None:
+    host = "www.example.com"
+    assert read({"NGINX_SERVER_NAMES": names, "NGINX_CANONICAL_HOST": host})["NGINX_CANONICAL_HOST"] == host

@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import subprocess
 from pathlib import Path
 
 from greendock.proxy.configuration import read
@@ -22,6 +23,10 @@ def test_only_text_that_shrinks_gets_a_compressed_twin_of_the_same_age(tmp_path:
     twin = tmp_path / "sub/a.css.gz"
     assert gzip.decompress(twin.read_bytes()) == (tmp_path / "sub/a.css").read_bytes()
     assert twin.stat().st_mtime_ns == (tmp_path / "sub/a.css").stat().st_mtime_ns
+    brotli = subprocess.run(
+        ["brotli", "--decompress", "--stdout", tmp_path / ".br/sub/a.css"], check=True, capture_output=True
+    )
+    assert brotli.stdout == (tmp_path / "sub/a.css").read_bytes()
     assert precompress(tmp_path) == 1, "a second run compresses the files, not the twins"
 
 

@@ -198,9 +198,9 @@ def check_partial(buf: bytes | bytearray, scanned: int, line_end: int, peer: Pee
     long_line = ends_now = False
     if not line_end:
         start = 2 if buf.startswith(b"\r\n") else 0  # one empty line before the request line: RFC 9112 section 2.2
-        found = buf.find(b"\r\n", max(scanned - 1, start))
-        ends_now = found >= 0
-        line_end = found + 2 if ends_now else 0
+        line_break = buf.find(b"\r\n", max(scanned - 1, start))
+        ends_now = line_break >= 0
+        line_end = line_break + 2 if ends_now else 0
         long_line = not ends_now and len(buf) - start - 2 > limits.limit_request_line
     if ends_now or long_line or _BARE_LF.search(buf, max(scanned - 1, 0)):
         source = _Nothing()

@@ -33,6 +33,12 @@ class Counts:
             multiprocess_mode="livesum",
             registry=registry,
         )
+        self._websockets = Gauge(
+            "gunicorn_websockets_open",
+            "WebSockets that are open (ASGI)",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
         self._exits = Counter("gunicorn_worker_exits", "Workers that ended, by reason", ["reason"], registry=registry)
         self._failures = Counter("gunicorn_hook_failures", "Hooks that raised, by event", ["event"], registry=registry)
         self._labelled = cache(self._requests.labels)
@@ -56,9 +62,13 @@ class Counts:
         self._duration.observe(seconds)
 
     def counted(self, app: Any) -> Any:
-        """Wrap an ASGI application: Gunicorn tells ``post_request`` nothing about an ASGI response."""
+        """Wrap an ASGI application: Gunicorn's own worker tells ``post_request`` nothing about a response."""
 
         async def counted(scope: dict[str, Any], receive: Any, send: Any) -> None:
+            if scope["type"] == "websocket":
+                with self._websockets.track_inprogress():
+                    await app(scope, receive, send)
+                return
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return

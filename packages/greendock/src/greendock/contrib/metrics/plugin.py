@@ -27,8 +27,8 @@ _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def _address(text: str) -> str:
-    found = re.fullmatch(r"unix:/\S+|(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})", text)
-    if found is None or (found[1] and not 0 < int(found[1]) < 65536):
+    match = re.fullmatch(r"unix:/\S+|(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})", text)
+    if match is None or (match[1] and not 0 < int(match[1]) < 65536):
         raise ValueError(text)
     return text
 

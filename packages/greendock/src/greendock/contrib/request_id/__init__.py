@@ -1,7 +1,8 @@
 """``request-id``: one id for a request, from the proxy's log to the application's.
 
-The worker classes ``request-id`` (on ``lean``) and ``request-id-asgi`` take the id from the ``X-Request-ID`` header,
-which the proxy sets for every request, or make one where it is missing or not well-formed. The application finds it
+The worker classes ``request-id`` (on ``lean``) and ``request-id-asgi`` (on ``asgi``) take the id from the
+``X-Request-ID`` header, which the proxy sets for every request, or make one where it is missing or not well-formed.
+The application finds it
 
 - in ``environ["HTTP_X_REQUEST_ID"]``, or the ``x-request-id`` header of an ASGI scope,
 - by ``greendock.contrib.request_id.current()``,
@@ -35,9 +36,9 @@ def is_well_formed(text: str) -> bool:
     return _WELL_FORMED.fullmatch(text) is not None
 
 
-def choose(given: list[str]) -> str:
-    """Return the one id given if it is well-formed, else a new one (a UUID without hyphens)."""
-    return given[0] if len(given) == 1 and is_well_formed(given[0]) else uuid.uuid4().hex
+def choose(headers: list[str]) -> str:
+    """Return the one id in these headers if it is well-formed, else a new one (a UUID without hyphens)."""
+    return headers[0] if len(headers) == 1 and is_well_formed(headers[0]) else uuid.uuid4().hex
 
 
 def mark_log_records() -> None:

@@ -1,22 +1,21 @@
-"""``request-id`` for Gunicorn's ASGI worker."""
+"""``request-id`` for ASGI workers: ours and Gunicorn's."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from gunicorn.workers.gasgi import ASGIWorker
-
 from greendock.contrib import request_id
+from greendock.contrib.asgi import AsgiWorker
 
 HEADER = b"x-request-id"
 App = Callable[..., Awaitable[None]]
 
 
-class RequestIdASGIWorker(ASGIWorker):  # type: ignore[misc]
-    """Gunicorn's ASGI worker, and the request's id; WebSockets included.
+class RequestIdCalls:
+    """A mixin for ``asgi``, Gunicorn's ASGI worker and their subclasses: ``class Mine(RequestIdCalls, Other)``.
 
-    Gunicorn runs each request in a task of its own, so the id ends with it and is still there for the access log.
+    Each request runs in a task of its own, so the id ends with it and is still there for the access log.
     """
 
     asgi: App
@@ -24,8 +23,12 @@ class RequestIdASGIWorker(ASGIWorker):  # type: ignore[misc]
     def load_wsgi(self) -> None:
         """Load the application and wrap it."""
         request_id.mark_log_records()
-        super().load_wsgi()
+        super().load_wsgi()  # type: ignore[misc]
         self.asgi = _identified(self.asgi)
+
+
+class RequestIdASGIWorker(RequestIdCalls, AsgiWorker):
+    """What ``asgi`` does, and the request's id; WebSockets included."""
 
 
 def _identified(app: App) -> App:

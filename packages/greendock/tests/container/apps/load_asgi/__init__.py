@@ -1,0 +1,1 @@
+"""The application of the load tests; it takes the place of the template's sample."""

@@ -1,0 +1,1 @@
+"""Your application. What is here is a small FastAPI sample: replace it."""
