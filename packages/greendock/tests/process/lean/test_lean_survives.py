@@ -144,7 +144,6 @@ def test_unfinished_heads_are_bounded_in_total(start):
     for client in clients:
         client.close()
 
-
     def has_room():
         client = server.connect(b"GET /pid HTTP/1.1\r\nHost: a\r\nX-A: " + b"a" * 50_000)
         client.send(b"\r\n\r\n")
