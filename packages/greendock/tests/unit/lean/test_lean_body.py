@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from gunicorn.http.parser import RequestParser
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lean_differential import SERVER, TRUSTED, ScriptedSocket, make_config
 
@@ -29,7 +29,6 @@ def answers(body: Any, reads: list[tuple[str, int | None]]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("cut", [1_000_000_000, 50_000, 1459])
-@settings(deadline=None)
 @given(length=st.sampled_from([1, 5000, 16384, 65536, 200_000, 1_500_000]), reads=READS)
 def test_every_order_of_reads_gives_what_gunicorn_gives_and_leaves_the_next_request(cut, length, reads):
     data = message(length, length) + NEXT
@@ -46,7 +45,6 @@ def test_every_order_of_reads_gives_what_gunicorn_gives_and_leaves_the_next_requ
     assert request.path == "/next"
 
 
-@settings(deadline=None)
 @given(reads=READS)
 def test_a_body_that_breaks_off_ends_where_it_does_for_gunicorn(reads):
     pieces = [message(100_000, 70_000)]
