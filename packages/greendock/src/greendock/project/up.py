@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from greendock.project import dotenv
+
 _LINES = "80"
 _TAKEN = ("address already in use", "port is already allocated")
 HELP = """usage: greendock up [argument of `docker compose up`]...
@@ -32,6 +34,8 @@ def main(arguments: Sequence[str]) -> int:
         # Ctrl-C ends Compose; what it has started is then stopped like any other start that came to nothing.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
+        if not dotenv.means_the_same_inside():
+            return 1
         command = ["docker", "compose", "up", "--build", "--detach", "--wait", "--wait-timeout", wait, *arguments]
         if subprocess.run(command, check=False).returncode == 0:
             published = _output("docker", "compose", "port", "nginx", _inside_port())

@@ -278,6 +278,7 @@ def _prepared(values: dict[str, Any]) -> RunDir:
             raise RefusedError(
                 f"{folder} cannot be written ({error.strerror}): mount a tmpfs or a volume there"
             ) from error
+    rundir.keep_others_out()
     if values["NGINX_BASIC_AUTH_FILE"] is not None:
         _check_passwords(Path(values["NGINX_BASIC_AUTH_FILE"]))
     if is_self_signed(values):
