@@ -46,7 +46,8 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="how often everything is measured (default: 5)")
     parser.add_argument("--seconds", type=int, default=1, help="length of one measurement (default: 1)")
     options = parser.parse_args()
-    setup, found, before = processes.setup(), peers(), run.load_average()
+    found, before = peers(), run.load_average()
+    setup = processes.setup(found)
     samples = run.run(found, [Cell(name, USUAL) for name in _NAMES], options.repeats, options.seconds, _say, setup)
     others = [Cell(name, count) for name in _NAMES for count in CONNECTIONS if count != USUAL]
     samples += run.run(found[:1], others, options.repeats, options.seconds, _say, setup)

@@ -4,7 +4,7 @@ Every variant runs one gthread worker with the same trivial application; only on
 that whatever else the machine does meets all of them. Measured is the worker's CPU time (user and system) for each
 request, which a busy machine disturbs less than requests a second. Shown: the median over the rounds, and the median
 of each round's ratio to stock. What calling the hooks costs drowns in that, so it is also measured alone, without a
-server: the shortest of many runs. Needs `wrk` (`make test-deps`).
+server: the shortest of many runs. Needs `wrk` (`scripts/test-deps wrk`).
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=1, help="of load for each variant and round")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
-        raise SystemExit("bench.hooks: needs wrk; `make test-deps` installs it")
+        raise SystemExit("bench.hooks: needs wrk; as root on Debian: scripts/test-deps wrk")
     costs: dict[str, list[float]] = {name: [] for name in VARIANTS}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         servers = {

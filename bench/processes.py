@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -76,11 +77,15 @@ class Processes(Running):
                 os.kill(pid, signal.SIGKILL)
 
 
-def setup() -> Setup:
-    """Return how peers are run as processes. Raises ``SystemExit`` when a program is missing."""
-    missing = [name for name in ("wrk", "caddy") if shutil.which(name) is None]
-    if missing:
-        raise SystemExit(f"bench: not installed: {', '.join(missing)}; `make test-deps` installs them on Debian")
+def setup(peers: Iterable[Peer]) -> Setup:
+    """Return how these peers are run as processes, once their programs are here.
+
+    Installs what is missing, as root on Debian. Raises ``SystemExit`` where that is not possible.
+    """
+    wanted = {"wrk", *(name for peer in peers for name in peer.needs)}
+    missing = sorted(name for name in wanted if shutil.which(name) is None)
+    if missing and subprocess.run([ROOT / "scripts" / "test-deps", *missing], check=False).returncode:
+        raise SystemExit(f"bench: needs {', '.join(missing)}; as root on Debian: scripts/test-deps {' '.join(missing)}")
     return Setup(make, (sys.executable,), local_nginx())
 
 

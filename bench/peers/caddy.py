@@ -41,4 +41,5 @@ PEER = Peer(
     "Caddy's documentation, reverse proxy quick-start",
     f"Caddy → TCP → sync, {2 * CPUS + 1} workers",
     _programs,
+    needs=("caddy",),
 )

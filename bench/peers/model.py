@@ -71,7 +71,7 @@ class Peer:
 
     ``source`` names whose configuration this is; ``configuration`` says it in a line. ``workloads`` are the names of
     those that make sense for it; none: all. ``port`` is asked, out of those of ``place_of`` (or of its own place).
-    ``environment`` is what this stack's containers get.
+    ``environment`` is what this stack's containers get. ``needs`` names the programs that no Python package brings.
     """
 
     name: str
@@ -84,6 +84,7 @@ class Peer:
     port: str = "http"
     place_of: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
 
     def runs(self, workload: str) -> bool:
         """Say whether this workload makes sense here."""

@@ -30,7 +30,5 @@ def test_peers_are_measured_in_containers_of_which_none_is_left() -> None:
         assert sample.memory > 0
     for project in projects:
         for kind in ("container", "network", "volume"):
-            assert (
-                docker(kind, "ls", "--quiet", *["--all"] * (kind == "container"), "--filter", f"name={project}").stdout
-                == ""
-            )
+            every_one = ["--all"] if kind == "container" else []
+            assert docker(kind, "ls", "--quiet", *every_one, "--filter", f"name={project}").strip() == ""

@@ -1,16 +1,20 @@
 # Commands for developing Greendock itself. The Makefile at the root includes this file where it exists.
 RUN := $(UV) run --quiet --all-packages --all-extras --all-groups
-PYTEST := $(abspath $(UV)) run --quiet --all-packages --all-extras --all-groups pytest --numprocesses auto
+# One session for each kind of test, with the benchmarks' own beside the machinery's.
+PYTEST := cd packages/greendock && $(abspath $(UV)) run --quiet --all-packages --all-extras --all-groups pytest --numprocesses auto
+SUITE := trixie
 RUFF_CONFIG := --config packages/maintainers/ruff.toml
 
 # The rest has stricter rules: lint-machinery.
 CODE := app tests gunicorn.conf.py
 
 BEFORE_UP := engine base-images
-BEFORE_TEST := test-unit test-process test-container
+# Everything that is installed comes first: a machine that cannot have it says so before the first test.
+BEFORE_TEST := test-deps engine base-images test-unit test-process test-container
 BEFORE_LINT := lint-machinery
 
-.PHONY: new locks local test-unit test-process test-container test-deps lint-machinery engine engine-stop base-images reference bench bench-containers
+.PHONY: fuzz new locks local test-unit test-process test-container test-fresh test-deps lint-machinery engine engine-stop base-images \
+	reference bench bench-containers
 
 new: ## make a project from this commit (DIR=../site, ARGS="--defaults --data framework=django")
 	@scripts/copier new "$(DIR)" $(ARGS)
@@ -22,18 +26,22 @@ local: ## the same stack without containers (Ctrl-C ends it)
 	@scripts/local
 
 test-unit: ## the machinery without processes
-	cd packages/greendock && LEAN_FUZZ_SECONDS=$${LEAN_FUZZ_SECONDS:-5} $(PYTEST) tests/unit
-	$(PYTEST) bench/tests --ignore bench/tests/test_in_containers.py
+	export LEAN_FUZZ_SECONDS=$${LEAN_FUZZ_SECONDS:-5} && $(PYTEST) tests/unit ../../bench/tests --ignore ../../bench/tests/test_in_containers.py
 
-test-process: ## real Gunicorn, real Nginx, a real browser, as processes
+fuzz: ## whole environments and .env files made up at random, 10,000 of each
+	export FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-10000} && $(PYTEST) tests/unit/test_fuzz.py
+
+test-process: test-deps ## real Gunicorn, real Nginx, a real browser, as processes
 	@scripts/local-nginx >/dev/null
-	cd packages/greendock && $(PYTEST) tests/process tests/browser
+	$(PYTEST) tests/process tests/browser
 
-test-container: engine base-images ## the real stack in containers
-	cd packages/greendock && GREENDOCK_REQUIRE_ENGINE=1 $(PYTEST) tests/container
-	$(PYTEST) bench/tests/test_in_containers.py
+test-container: test-deps engine base-images ## the real stack in containers
+	export GREENDOCK_REQUIRE_ENGINE=1 && $(PYTEST) tests/container ../../bench/tests/test_in_containers.py
 
-test-deps: ## programs that some tests and benchmarks call (root, Debian)
+test-fresh: test-deps engine base-images ## `make up` and the whole of `make test` on a machine that has nothing (SUITE=trixie)
+	export FRESH_TESTS=all FRESH_SUITE=$(SUITE) && $(PYTEST) --numprocesses 0 tests/container/test_fresh.py
+
+test-deps: ## programs that the tests call (root, Debian)
 	@scripts/test-deps
 
 lint-machinery:
@@ -62,7 +70,6 @@ base-images: ## pull the base images, or build stand-ins where the registry cann
 	@scripts/base-images
 
 bench: ## side-by-side benchmarks (ARGS=... is handed on)
-	@scripts/test-deps bench
 	$(RUN) python -m bench $(ARGS)
 
 bench-containers: engine base-images ## the same in containers (ARGS=... is handed on)

@@ -41,6 +41,15 @@ def image() -> Iterator[str]:
     docker("image", "rm", name, check=False)
 
 
+@pytest.fixture(scope="session")
+def proxy_image() -> Iterator[str]:
+    """The proxy's image."""
+    name = f"greendock-test-nginx:{uuid.uuid4().hex[:10]}"
+    docker("build", "--quiet", "--target", "nginx", "--tag", name, str(ROOT))
+    yield name
+    docker("image", "rm", name, check=False)
+
+
 @pytest.fixture
 def run(image: str) -> Iterator[Callable[..., str]]:
     """Start a container of the application's image: ``run("--cpus", "1", command=[…])`` returns its id."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -32,6 +33,12 @@ def logs(container: str) -> str:
     """Return a container's standard output and error."""
     done = docker("logs", container)
     return done.stdout + done.stderr
+
+
+def readme_commands() -> tuple[str, str, str]:
+    """Return the README's blocks of commands: on a machine that has nothing, with Docker, to ask a running stack."""
+    bare, start, _make, ask = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return bare, start, ask
 
 
 class Stack(testing.Stack):

@@ -176,6 +176,8 @@ HASHED=a#b
 DOUBLE="two words"
 DOUBLE_HASH="a # b"
 SINGLE='two words'
+SINGLE_DOLLAR='s3$cret'
+SINGLE_REFERENCE='${PLAIN}'
 NEWLINE="a\\nb"
 EQUALS=a=b=c
 EMPTY=

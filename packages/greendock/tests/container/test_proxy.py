@@ -41,11 +41,8 @@ def docker(*arguments: str, check: bool = True) -> str:
 
 
 @pytest.fixture(scope="module")
-def image() -> Iterator[str]:
-    name = f"greendock-proxy-test:{uuid.uuid4().hex[:8]}"
-    docker("build", "--quiet", "--file", str(ROOT / "nginx" / "Dockerfile"), "--tag", name, str(ROOT))
-    yield name
-    docker("image", "rm", "--force", name)
+def image(proxy_image: str) -> str:
+    return proxy_image
 
 
 @pytest.fixture(scope="module")

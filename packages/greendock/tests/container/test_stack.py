@@ -6,18 +6,13 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import httpx
 import pytest
 
-from tests.container.support import Stack, docker, inspect
+from tests.container.support import Stack, docker, inspect, readme_commands
 from tests.support import ROOT, free_port, wait_for
-
-
-def _readme_commands() -> tuple[str, str]:
-    """Return the README's blocks of commands: how to start, and what to ask a running stack."""
-    _make, start, ask = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return start, ask
 
 
 def test_a_port_that_is_changed_is_changed_for_both_tiers(stack: Stack) -> None:
@@ -31,7 +26,7 @@ def test_a_port_that_is_changed_is_changed_for_both_tiers(stack: Stack) -> None:
 
 def test_one_command_ends_with_two_healthy_containers_and_an_answered_request(stack: Stack) -> None:
     shutil.copy(stack.folder / ".env.example", stack.folder / ".env")
-    start, commands = _readme_commands()
+    _, start, commands = readme_commands()
     stack.shell(start)
     for line in commands.splitlines():
         assert stack.shell(line).strip(), line
@@ -66,6 +61,10 @@ def test_one_command_ends_with_two_healthy_containers_and_an_answered_request(st
         assert facts["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"]
         written = docker("exec", stack.container(service), "touch", "/etc/written", check=False)
         assert written.returncode != 0
+        for folder, options in facts["HostConfig"]["Tmpfs"].items():
+            asked = dict(option.split("=") for option in options.split(","))
+            is_so = docker("exec", stack.container(service), "stat", "--format", "%a %u %g", folder).stdout
+            assert is_so.split() == [asked["mode"].lstrip("0"), asked.get("uid", "0"), asked.get("gid", "0")], folder
     published = facts["HostConfig"]["PortBindings"]
     assert published.keys() == {"8080/tcp", "8443/tcp"}
     assert published["8443/tcp"][0]["HostIp"] == "127.0.0.1", "HTTPS is published nowhere unless asked for"
@@ -104,9 +103,21 @@ def test_https_is_one_variable_and_a_published_port(stack: Stack) -> None:
     stack.environment |= {"NGINX_TLS_PUBLIC_PORT": str(port)}
     stack.up()
     with httpx.Client(verify=False, follow_redirects=True) as client:  # noqa: S501 - a development certificate
-        answer = client.get(stack.url("/status.json"))
+        answer = client.get(f"http://127.0.0.1:{stack.port}/status.json")
     assert str(answer.url) == f"https://127.0.0.1:{port}/status.json"
     assert answer.json()["scheme"] == "https"
+
+
+def test_a_value_that_compose_would_change_is_refused_before_anything_starts(stack: Stack) -> None:
+    (stack.folder / ".env").write_text("DB_PASSWORD=s3$cret\nWEB_CONCURRENCY=1\n")
+    refused = stack.run(sys.executable, "-m", "greendock", "up")
+    assert refused.returncode != 0
+    assert "DB_PASSWORD=(hidden) (from .env line 1): accepted: ${NAME}" in refused.stderr
+    assert not stack.containers("app")
+    (stack.folder / ".env").write_text("DB_PASSWORD='s3$cret'\nWEB_CONCURRENCY=1\n")
+    started = stack.run(sys.executable, "-m", "greendock", "up")
+    assert started.returncode == 0, started.stderr
+    assert "DB_PASSWORD=s3$cret\n" in docker("exec", stack.container("app"), "env").stdout
 
 
 def test_settings_in_dotenv_reach_their_container_and_secrets_do_not_reach_the_proxy(stack: Stack) -> None:

@@ -13,7 +13,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.support import ROOT, Server, serving, wait_for
+from tests.process.proxy.support import Proxy
+from tests.support import ROOT, Server, local_nginx, serving, wait_for
 
 
 @pytest.mark.parametrize(
@@ -78,30 +79,36 @@ def test_the_sample_run_as_a_module_is_ready_reloads_and_stops_as_under_the_comm
 
 
 SAYS_WHO = """
-import django, flask
+import django, fastapi, flask
 from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
 from django.http import JsonResponse
 from django.urls import path
 
 settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__)
-def who(request):
+def by_django(request):
     return JsonResponse([request.META["REMOTE_ADDR"], request.scheme, request.get_host()], safe=False)
-urlpatterns = [path("django", who)]
+urlpatterns = [path("django", by_django)]
 django.setup()
-from django.core.handlers.wsgi import WSGIHandler
-by_django = WSGIHandler()
+of_django = WSGIHandler()
 
-by_flask = flask.Flask(__name__)
-@by_flask.get("/flask")
-def who():
+of_flask = flask.Flask(__name__)
+@of_flask.get("/flask")
+def by_flask():
     return flask.jsonify([flask.request.remote_addr, flask.request.scheme, flask.request.host])
 
 def app(environ, start_response):
-    return (by_flask if environ["PATH_INFO"] == "/flask" else by_django)(environ, start_response)
+    return (of_flask if environ["PATH_INFO"] == "/flask" else of_django)(environ, start_response)
+
+asgi = fastapi.FastAPI()
+@asgi.get("/fastapi")
+def by_fastapi(request: fastapi.Request):
+    return [request.client.host, request.url.scheme, request.url.netloc]
 """
+WSGI_CLASSES = ("lean", "gthread", "sync", "drain", "request-id")
 
 
-@pytest.mark.parametrize("worker_class", ["lean", "gthread", "sync", "drain", "request-id"])
+@pytest.mark.parametrize("worker_class", WSGI_CLASSES)
 @pytest.mark.parametrize("trusted", [True, False])
 def test_the_client_is_who_a_trusted_proxy_says_in_every_worker_class_and_framework(
     tmp_path: Path, worker_class: str, trusted: bool
@@ -116,3 +123,39 @@ def test_the_client_is_who_a_trusted_proxy_says_in_every_worker_class_and_framew
                 told = server.get(f"/{framework}", **headers, **{"X-Forwarded-For": f"6.6.6.6, {client}"})[1]
                 scheme, address = ("https", client) if trusted else ("http", "127.0.0.1")
                 assert json.loads(told) == [address, scheme, "shop.example:8443"], (framework, client)
+
+
+@pytest.mark.parametrize(
+    ("worker_class", "module", "frameworks"),
+    [
+        ("lean", "wsgi:app", ("django", "flask")),
+        ("gthread", "wsgi:app", ("flask",)),
+        ("asgi", "wsgi:asgi", ("fastapi",)),
+    ],
+)
+def test_the_client_is_named_through_nginx_behind_no_and_behind_another_proxy(
+    tmp_path: Path, worker_class: str, module: str, frameworks: tuple[str, ...]
+) -> None:
+    options = {"GUNICORN_WORKER_CLASS": worker_class, "APP_MODULE": module, "WEB_CONCURRENCY": "1"}
+    with serving(tmp_path / "app", SAYS_WHO, **options) as server:
+        upstream = f"127.0.0.1:{server.port}"
+        alone = Proxy(tmp_path / "alone", local_nginx(), UPSTREAM=upstream, SERVER_NAMES="any")
+        behind = Proxy(
+            tmp_path / "behind",
+            local_nginx(),
+            UPSTREAM=upstream,
+            SERVER_NAMES="any",
+            TRUSTED_PROXIES="127.0.0.1,10.0.0.0/8",
+        )
+        try:
+            alone.start()
+            behind.start()
+            for framework in frameworks:
+                for client in ("203.0.113.9", "2001:db8::9"):
+                    said = {"Host": "shop.example", "X-Forwarded-For": f"6.6.6.6, {client}, 10.0.0.7"}
+                    said |= {"X-Forwarded-Proto": "https", "X-Real-IP": "6.6.6.6", "Forwarded": "for=6.6.6.6"}
+                    assert alone.get(f"/{framework}", headers=said).json()[:2] == ["127.0.0.1", "http"]
+                    assert behind.get(f"/{framework}", headers=said).json() == [client, "https", "shop.example"]
+        finally:
+            alone.close()
+            behind.close()

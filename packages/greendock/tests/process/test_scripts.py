@@ -15,8 +15,6 @@ import pytest
 from tests.support import ROOT
 
 UNREACHABLE = 'Error response from daemon: Get "https://registry/v2/": dial tcp: lookup registry: no such host'
-BY_HAND = pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="systemd starts Docker here")
-ON_DEBIAN = pytest.mark.skipif("ID=debian" not in Path("/etc/os-release").read_text().split(), reason="Debian only")
 
 
 class Machine:
@@ -47,6 +45,7 @@ class Machine:
             "CI": "true",
             "ENGINE_PID_FILE": str(self.pid_file),
             "ENGINE_LOG": str(self.log),
+            "ENGINE_SYSTEMD": "/nonexistent",
         }
 
     def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -98,7 +97,6 @@ def test_without_root_and_engine_one_sentence_names_the_alternative(machine: Mac
     assert "make local" in result.stderr
 
 
-@BY_HAND
 def test_an_installed_engine_is_started_and_stop_ends_it(machine: Machine) -> None:
     machine.docker()
     # No exec: `stop` knows the engine by its process name.
@@ -112,7 +110,6 @@ def test_an_installed_engine_is_started_and_stop_ends_it(machine: Machine) -> No
     assert not runs(pid)
 
 
-@BY_HAND
 def test_an_engine_that_cannot_start_says_why_and_names_the_alternative(machine: Machine) -> None:
     machine.docker()
     machine.program("dockerd", 'echo "overlay: operation not permitted"; exit 1')
@@ -172,7 +169,6 @@ def test_no_stand_in_is_built_where_none_will_do(machine: Machine, answer: str, 
     assert not machine.called("mmdebstrap")
 
 
-@ON_DEBIAN
 def test_stand_ins_are_built_where_the_registry_cannot_be_reached(machine: Machine) -> None:
     machine.docker("image*) exit 1 ;;", f"pull*) echo '{UNREACHABLE}' >&2; exit 1 ;;", "import*) exit 0 ;;")
     # Its hook that lists the packages is what the script reads the version from.
@@ -189,7 +185,6 @@ echo "nginx 1:1.30.6-2" >"$list"; echo "python3.14 3.14.8-1" >>"$list" ;; esac; 
     assert "not the official image" in result.stderr
 
 
-@ON_DEBIAN
 def test_a_stand_in_that_cannot_be_built_gets_no_name(machine: Machine) -> None:
     machine.docker("image*) exit 1 ;;", f"pull*) echo '{UNREACHABLE}' >&2; exit 1 ;;", "import*) exit 0 ;;")
     machine.program("mmdebstrap", 'echo "E: no space left" >&2; exit 1')
@@ -227,6 +222,19 @@ def test_a_python_that_is_too_old_is_named(machine: Machine, tmp_path: Path) -> 
     assert result.returncode == 1
     assert "Python 3.11 or newer" in result.stderr
     assert "Python 3.9.2" in result.stderr
+
+
+@pytest.mark.parametrize(("lines", "code"), [("2 passed", 0), ("1 passed, 1 skipped", 1)])
+def test_a_skipped_test_is_a_failure_in_ci_which_installs_nothing_itself(
+    machine: Machine, tmp_path: Path, lines: str, code: int
+) -> None:
+    folder = tmp_path / "checkout"
+    shutil.copytree(ROOT / ".ci", folder / ".ci")
+    machine.program("make", f'echo "==== {lines} in 0.12s ===="')
+    result = subprocess.run([folder / ".ci/run"], env=machine.env, capture_output=True, text=True, check=False)
+    assert result.returncode == code, result.stdout + result.stderr
+    assert ("a skipped test is a failure" in result.stdout) == bool(code)
+    assert machine.calls.read_text().splitlines() == ["make lint", "make test"]
 
 
 def test_make_alone_lists_every_command() -> None:

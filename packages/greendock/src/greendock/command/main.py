@@ -66,9 +66,13 @@ def _parser() -> argparse.ArgumentParser:
         rest="Gunicorn's own arguments",
         formats=("table", "json"),
     )
-    add(
+    check = add(
         "check", "Check the configuration, load the application once, and exit: 0 when all is right, 2 when not."
-    ).add_argument("--no-load", dest="load", action="store_false", help="leave the application alone")
+    )
+    check.add_argument("--no-load", dest="load", action="store_false", help="leave the application alone")
+    check.add_argument(
+        "--dotenv", action="store_true", help="check only that the .env on standard input means the same to Compose"
+    )
     add("env", "Show the reference of all variables.", formats=("table", "markdown", "dotenv", "proxy"))
     add(
         "plugins",
@@ -131,6 +135,8 @@ def _config(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     """Check what the start would check, and load the application as a worker would, within the time that one has."""
+    if options.dotenv:
+        return _check_dotenv()
     environment = preimport.hide(os.environ)
     from greendock.env.problems import Problem, report
     from greendock.server.build import build_or_exit
@@ -154,6 +160,17 @@ def _check(options: argparse.Namespace) -> int:
         return 2
     print(f"greendock: the configuration is right; {config.wsgi_app} was loaded in {rehearsal.seconds:.1f} s")
     return 0
+
+
+def _check_dotenv() -> int:
+    from greendock.env import dotenv
+    from greendock.env.problems import Problem, report
+
+    problems: list[Problem] = []
+    dotenv.parse(sys.stdin.buffer.read(), ".env", os.environ, problems)
+    if problems:
+        print(report(problems), file=sys.stderr)
+    return 2 if problems else 0
 
 
 def _env(options: argparse.Namespace) -> int:

@@ -1,9 +1,9 @@
 """``.env``, read so that it means the same to Docker Compose and to us.
 
-The two readers differ on some lines (``$NAME`` without braces, ``${NAME}`` inside single quotes, a name without
-``=``, most backslash escapes). Such a line is refused: a file that works here works the same under Compose.
-python-dotenv does the reading of lines and quotes; expansion is done here because python-dotenv would expand from
-the current process environment, which after a reload still holds the old file's values.
+The two readers differ on some lines (``$NAME`` without braces, a name without ``=``, most backslash escapes). Such a
+line is refused: a file that works here works the same under Compose. python-dotenv does the reading of lines and
+quotes; expansion is done here because python-dotenv would expand inside single quotes, and from the current process
+environment, which after a reload still holds the old file's values.
 """
 
 from __future__ import annotations
@@ -24,23 +24,33 @@ _LINE = re.compile(r"\s*(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*[ \t]*=(?P<raw>.*)",
 
 
 def read(path: Path, process: Mapping[str, str], problems: list[Problem]) -> dict[str, Value]:
-    """Return the file's variables; empty ones are left out. Faults are appended to ``problems``.
+    """Return the file's variables: see ``parse``."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        problems.append(Problem(path.name, "", str(path), f"cannot be read: {error.strerror}"))
+        return {}
+    return parse(content, path.name, process, problems)
 
-    ``${NAME}`` and ``${NAME:-default}`` are expanded from ``process`` first, then from the lines above.
+
+def parse(content: bytes, name: str, process: Mapping[str, str], problems: list[Problem]) -> dict[str, Value]:
+    """Return the variables in the ``content`` of a file called ``name``; empty ones are left out.
+
+    Faults are appended to ``problems``. ``${NAME}`` and ``${NAME:-default}`` are expanded from ``process`` first, then
+    from the lines above.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        problems.append(Problem(path.name, "", str(path), f"cannot be read: {reason}"))
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        problems.append(Problem(name, "", name, "cannot be read: it is not UTF-8 text"))
         return {}
     above: dict[str, str] = {}
     values: dict[str, Value] = {}
     for binding in parse_stream(StringIO(text.replace("\r\n", "\n"))):
-        source = f"{path.name} line {binding.original.line + _leading_newlines(binding.original.string)}"
+        source = f"{name} line {binding.original.line + _leading_newlines(binding.original.string)}"
         complaint = _complaint(binding)
         if complaint is not None:
-            problems.append(Problem(binding.key or path.name, None, source, complaint))
+            problems.append(Problem(binding.key or name, None, source, complaint))
         elif binding.key is not None:
             expanded = _expand(binding, above, process)
             above[binding.key] = expanded
@@ -72,8 +82,8 @@ def _complaint(binding: Binding) -> str | None:
     raw = _raw(binding)
     quote = raw[:1] if raw[:1] in ("'", '"') else ""
     if quote == "'":
-        if "$" in binding.value or "\\" in raw:
-            return "accepted: single quotes around text without $ and backslash"
+        if "\\" in raw:
+            return "accepted: single quotes around text without backslash"
         return None
     if quote == '"':
         if re.search(r"\\[^nrt\"\\]", raw.replace("\\\\", "")):
@@ -83,11 +93,14 @@ def _complaint(binding: Binding) -> str | None:
     elif raw.startswith("#") or re.search(r"[\\'\"`]|[^\S ]", raw.split(" #", 1)[0].rstrip()):
         return 'accepted: a value without quotes, backslashes and tabs, or one in "double quotes"'
     if "$" in _REFERENCE.sub("", binding.value):
-        return "accepted: ${NAME} and ${NAME:-default}; for a plain $ write the value where Compose does not expand it"
+        return "accepted: ${NAME} and ${NAME:-default}; a plain $ in 'single quotes'"
     return None
 
 
 def _expand(binding: Binding, above: Mapping[str, str], process: Mapping[str, str]) -> str:
+    if _raw(binding).startswith("'"):
+        return binding.value or ""
+
     def replace(match: re.Match[str]) -> str:
         name, default = match["name"], match["default"] or ""
         return process.get(name) or ("" if name in process else above.get(name, "")) or default

@@ -12,7 +12,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
+
+from greendock.project import dotenv
 
 _LINES = "80"
 _TAKEN = ("address already in use", "port is already allocated")
@@ -32,6 +35,8 @@ def main(arguments: Sequence[str]) -> int:
         # Ctrl-C ends Compose; what it has started is then stopped like any other start that came to nothing.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
+        if not dotenv.means_the_same_inside():
+            return 1
         command = ["docker", "compose", "up", "--build", "--detach", "--wait", "--wait-timeout", wait, *arguments]
         if subprocess.run(command, check=False).returncode == 0:
             published = _output("docker", "compose", "port", "nginx", _inside_port())
@@ -71,7 +76,8 @@ def _ended_well(container: dict[str, Any]) -> bool:
 def _show(container: dict[str, Any]) -> None:
     state = container["State"]
     health = state.get("Health") or {}
-    checks = [check["Output"].strip() for check in health.get("Log") or []]
+    started = state.get("StartedAt")
+    checks = [check["Output"].strip() for check in health.get("Log") or [] if _since(started, check.get("Start"))]
     words = [f"{container['Name']}: {state['Status']}", f"exit code {state['ExitCode']}"]
     words += [f"{container['RestartCount']} restarts", *([health["Status"]] if health else [])]
     _say(", ".join(words) + (f" ({' '.join(checks[-1].split())})" if checks else ""))
@@ -79,6 +85,13 @@ def _show(container: dict[str, Any]) -> None:
     subprocess.run(["docker", "logs", "--tail", _LINES, container["Id"]], stdout=sys.stderr, check=False)
     if any(text in state.get("Error", "") for text in _TAKEN):
         _say("the port is taken: end what uses it, or set another as NGINX_PUBLISHED_PORT in .env")
+
+
+def _since(started: str | None, check: str | None) -> bool:
+    """Say whether a check is of this start; the engine keeps those of the start before."""
+    if not started or not check:
+        return True
+    return datetime.fromisoformat(check) >= datetime.fromisoformat(started)
 
 
 def _healthy(containers: list[dict[str, Any]] | None = None) -> set[str]:

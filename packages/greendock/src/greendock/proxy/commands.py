@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 
 from greendock.env.problems import ConfigurationError
 from greendock.host import scheduling
-from greendock.proxy import certificate, configuration, maintenance, master, networks, pause, static
-from greendock.proxy.render import certificate_paths, render, worker_processes
+from greendock.proxy import certificate, configuration, maintenance, master, networks, pause, renewal, static
+from greendock.proxy.render import certificate_paths, is_self_signed, render, worker_processes
 from greendock.proxy.rundir import RunDir
 from greendock.proxy.template import TemplateError
 from greendock.proxy.types import LOCAL, NETWORKS, UPSTREAM, duration
@@ -124,9 +124,24 @@ def _run(options: argparse.Namespace, values: dict[str, Any]) -> None:
     with rundir.locked():
         _test(values, rundir, _rendered(values)).replace(rundir.configuration)
     _announce(values)
+    if values["NGINX_TLS"] == "on" and values["NGINX_ACME_WEBROOT"] is not None:
+        _reload_on_renewal(values)
     command = [*_nginx(values, rundir, rundir.configuration), "-g", "daemon off;"]
     scheduling.choose(values["NGINX_SCHEDULER"])
     _become(command)
+
+
+def _reload_on_renewal(values: dict[str, Any]) -> None:
+    """Leave a small process behind that reloads Nginx when an ACME client has put a new certificate there."""
+    files = [Path(values["NGINX_TLS_CERTIFICATE"]), Path(values["NGINX_TLS_CERTIFICATE_KEY"])]
+    before, parent = renewal.state(files), os.getpid()
+    if os.fork() != 0:
+        return
+    try:
+        for _ in renewal.changes(files, before, parent):
+            subprocess.run([sys.executable, "-m", "greendock", "proxy", "reload"], check=False)
+    finally:
+        os._exit(0)  # whatever happens, this process must not become a second Nginx
 
 
 def _become(command: list[str]) -> NoReturn:
@@ -263,9 +278,10 @@ def _prepared(values: dict[str, Any]) -> RunDir:
             raise RefusedError(
                 f"{folder} cannot be written ({error.strerror}): mount a tmpfs or a volume there"
             ) from error
+    rundir.keep_others_out()
     if values["NGINX_BASIC_AUTH_FILE"] is not None:
         _check_passwords(Path(values["NGINX_BASIC_AUTH_FILE"]))
-    if values["NGINX_TLS"] == "self-signed":
+    if is_self_signed(values):
         try:
             certificate.ensure_self_signed(*certificate_paths(values))
         except (OSError, subprocess.CalledProcessError) as error:
@@ -321,4 +337,6 @@ def _announce(values: dict[str, Any]) -> None:
         notes.append("answering local names only: set NGINX_SERVER_NAMES to your host names")
     if values["NGINX_TLS"] == "self-signed":
         notes.append("self-signed certificate, for development only")
+    elif is_self_signed(values):
+        notes.append(f"a self-signed certificate stands in until {values['NGINX_TLS_CERTIFICATE']} is there")
     print("greendock: " + "; ".join(notes), file=sys.stderr, flush=True)

@@ -186,10 +186,18 @@ def worker_processes(values: Mapping[str, Any]) -> int:
 
 def certificate_paths(values: Mapping[str, Any]) -> tuple[Path, Path]:
     """Return where the certificate and its key are: the operator's, or the self-signed one in the run directory."""
-    if values["NGINX_TLS"] == "self-signed":
+    if is_self_signed(values):
         folder = Path(values["NGINX_RUN_DIR"]) / "tls"
         return folder / "self-signed.crt", folder / "self-signed.key"
     return Path(values["NGINX_TLS_CERTIFICATE"]), Path(values["NGINX_TLS_CERTIFICATE_KEY"])
+
+
+def is_self_signed(values: Mapping[str, Any]) -> bool:
+    """Say whether a self-signed certificate is used: asked for, or until an ACME client has got the first one."""
+    if values["NGINX_TLS"] != "on":
+        return bool(values["NGINX_TLS"] == "self-signed")
+    files = (Path(values["NGINX_TLS_CERTIFICATE"]), Path(values["NGINX_TLS_CERTIFICATE_KEY"]))
+    return values["NGINX_ACME_WEBROOT"] is not None and not all(file.is_file() for file in files)
 
 
 def _lines(form: str, items: Iterable[Any]) -> str:
@@ -226,7 +234,7 @@ def _nameservers(values: Mapping[str, Any]) -> list[str]:
 
 def _hsts(values: Mapping[str, Any]) -> str:
     # A browser that has once seen it on localhost would refuse plain HTTP there for two years.
-    if values["NGINX_TLS"] == "self-signed" or values["NGINX_HSTS_MAX_AGE"] == 0:
+    if is_self_signed(values) or values["NGINX_HSTS_MAX_AGE"] == 0:
         return ""
     parts = [f"max-age={values['NGINX_HSTS_MAX_AGE']}"]
     parts += ["includeSubDomains"] if values["NGINX_HSTS_INCLUDE_SUBDOMAINS"] else []

@@ -22,6 +22,14 @@ class RunDir:
     def configuration(self) -> Path:
         return self.path / "nginx.conf"
 
+    def keep_others_out(self) -> None:
+        """Close the directory to other accounts where it is this one's own, whatever mode the engine gave it.
+
+        Root leaves it open: its Nginx workers, of another account, look for the maintenance flag here.
+        """
+        if self.path.stat().st_uid == os.geteuid() != 0:
+            self.path.chmod(0o700)
+
     def pid(self) -> int | None:
         """Return the process id of the running Nginx master, or ``None``."""
         try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -52,11 +53,14 @@ class Stack:
         self.folder = folder
         self.name = f"test{uuid.uuid4().hex[:10]}"
         self.port, self.tls_port = free_ports(2)
+        self.address = engine_address()
+        # Of another machine's engine no loopback address can be reached.
+        published = "127.0.0.1:" if self.address == "127.0.0.1" else ""
         self.environment = clean_environment(
             COMPOSE_PROJECT_NAME=self.name,
             GREENDOCK_TAG=self.name,
-            NGINX_PUBLISHED_PORT=f"127.0.0.1:{self.port}",
-            NGINX_PUBLISHED_TLS_PORT=f"127.0.0.1:{self.tls_port}",
+            NGINX_PUBLISHED_PORT=f"{published}{self.port}",
+            NGINX_PUBLISHED_TLS_PORT=f"{published}{self.tls_port}",
             **environment,
         )
         self._client = httpx.Client(verify=False, timeout=30)  # noqa: S501 - whatever certificate the project has
@@ -136,7 +140,7 @@ class Stack:
     def url(self, path: str = "/") -> str:
         """Return the address of a path, through Nginx."""
         secure = self._settings.get("NGINX_TLS", "off").lower() not in ("", "off")
-        return f"https://127.0.0.1:{self.tls_port}{path}" if secure else f"http://127.0.0.1:{self.port}{path}"
+        return f"https://{self.address}:{self.tls_port}{path}" if secure else f"http://{self.address}:{self.port}{path}"
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Ask through Nginx by the first of the host names that it answers; ``options`` are those of httpx."""
@@ -220,6 +224,15 @@ class Stack:
             services = json.loads(self.compose("config", "--format", "json").stdout)["services"]
             self._read = {name: text or "" for name, text in (services["nginx"].get("environment") or {}).items()}
         return self._read
+
+
+def engine_address() -> str:
+    """Return the address that published ports are reached at: this machine's, or that of ``DOCKER_HOST=tcp://…``.
+
+    CI systems that run jobs in containers have the engine beside the job (Docker in Docker).
+    """
+    host = urlsplit(os.environ.get("DOCKER_HOST", ""))
+    return host.hostname if host.scheme == "tcp" and host.hostname else "127.0.0.1"
 
 
 def engine_problem() -> str | None:

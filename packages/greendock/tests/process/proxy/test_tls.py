@@ -19,7 +19,7 @@ import pytest
 
 from greendock.proxy.certificate import ensure_self_signed
 from tests.process.proxy.support import Proxy, Record
-from tests.support import DEADLINE
+from tests.support import DEADLINE, wait_for
 
 HSTS = "max-age=63072000"
 
@@ -264,6 +264,30 @@ def test_acme_challenges_are_answered_over_plain_http_even_in_maintenance(
         proxy.command("maintenance", "on")
         response = proxy.get("/.well-known/acme-challenge/token", headers={"Host": "localhost"})
         assert (response.status_code, response.text) == (200, "token.thumbprint")
+
+
+def test_the_first_start_before_a_certificate_is_there_waits_for_it(
+    launch: Callable[..., Proxy], record: Record, tmp_path: Path
+) -> None:
+    """As with an ACME client: it needs a running Nginx to get the first certificate, and renews it later."""
+    challenge = tmp_path / ".well-known" / "acme-challenge" / "token"
+    challenge.parent.mkdir(parents=True)
+    challenge.write_text("token.thumbprint")
+    files = {"TLS_CERTIFICATE": str(tmp_path / "tls.crt"), "TLS_CERTIFICATE_KEY": str(tmp_path / "tls.key")}
+    proxy = launch(TLS="on", ACME_WEBROOT=str(tmp_path), **files)
+    assert proxy.get("/.well-known/acme-challenge/token").text == "token.thumbprint"
+    stand_in = certificate_of(proxy)
+    assert "Strict-Transport-Security" not in ask(proxy).headers
+    connection = http.client.HTTPSConnection("localhost", proxy.tls_port, timeout=DEADLINE, context=unverified())
+    connection.request("GET", "/hold?gate=first-certificate")
+    record.wait_held("first-certificate")
+    ensure_self_signed(tmp_path / "new.crt", tmp_path / "new.key")
+    (tmp_path / "new.key").rename(tmp_path / "tls.key")
+    (tmp_path / "new.crt").rename(tmp_path / "tls.crt")
+    wait_for(lambda: certificate_of(proxy) != stand_in, "the new certificate is in use")
+    assert ask(proxy).headers["Strict-Transport-Security"] == HSTS
+    record.open("first-certificate")
+    assert connection.getresponse().status == 200, "begun before, ended after"
 
 
 def test_http_3_is_announced_where_it_is_switched_on(launch: Callable[..., Proxy]) -> None:

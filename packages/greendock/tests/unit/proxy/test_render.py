@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import string
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from greendock.env.problems import ConfigurationError
 from greendock.proxy.configuration import read
+from greendock.proxy.maintenance import Maintenance
 from greendock.proxy.render import SHIPPED, render
 from greendock.proxy.render import text as as_text
 from greendock.proxy.types import Quoted, is_address
@@ -330,6 +333,16 @@ def test_each_port_has_exactly_one_default_server(tmp_path: Path, tls: str, name
 def test_hsts_is_never_promised_with_a_self_signed_certificate() -> None:
     assert "max-age=63072000" in render(read({"NGINX_TLS": "on"}))
     assert "max-age=63072000" not in render(read({"NGINX_TLS": "self-signed"}))
+
+
+def test_gixy_finds_nothing_in_all_features_together(tmp_path: Path) -> None:
+    (tmp_path / "static" / ".br").mkdir(parents=True)
+    closed = Maintenance("Back soon", 1893456000.0, ["10.0.0.0/8"])
+    file = tmp_path / "nginx.conf"
+    file.write_text(render(read(EVERYTHING | {"NGINX_STATIC_ROOT": str(tmp_path / "static")}), None, closed))
+    gixy = Path(sys.executable).with_name("gixy")
+    done = subprocess.run([gixy, file], check=False, capture_output=True, text=True, timeout=60)
+    assert "No issues found" in done.stdout, done.stdout
 
 
 def test_the_default_configuration_stays_as_short_as_it_was() -> None:
