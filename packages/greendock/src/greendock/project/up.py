@@ -51,8 +51,8 @@ def main(arguments: Sequence[str]) -> int:
 def _inside_port() -> str:
     """Return the port Nginx listens on in its container: from the shell or ``.env``, as Compose reads them."""
     lines = _output("docker", "compose", "config", "--environment").splitlines()
-    given = [line.partition("=")[2] for line in lines if line.startswith("NGINX_HTTP_PORT=")]
-    return (given and given[0]) or "8080"
+    ports = [line.partition("=")[2] for line in lines if line.startswith("NGINX_HTTP_PORT=")]
+    return (ports and ports[0]) or "8080"
 
 
 def _give_up(before: set[str]) -> None:
