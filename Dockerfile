@@ -28,7 +28,9 @@ FROM assets-${ASSETS} AS assets
 # --- base: the application's account and the Debian packages it needs to run -----------------------------------------
 FROM ${PYTHON_IMAGE} AS base
 RUN groupadd --system --gid 10001 app && useradd --system --uid 10001 --gid app --no-create-home --home-dir /srv/app app \
-    && install -d -m 0700 -o app -g app /run/greendock /run/release
+    && install -d -m 0700 -o app -g app /run/greendock /run/release \
+    # A volume for uploads takes its owner from here: see docs/nginx.md.
+    && install -d -o app -g app /srv/media
 ARG RUNTIME_PACKAGES=
 # hadolint ignore=SC2086
 RUN [ -z "$RUNTIME_PACKAGES" ] || { apt-get update && apt-get install --yes --no-install-recommends $RUNTIME_PACKAGES \

@@ -2,15 +2,13 @@
 
 import os
 from datetime import datetime
-from pathlib import Path
 from urllib.parse import quote
 
 from sqlalchemy import ForeignKey, create_engine, func
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 
-# A secret of docker-compose.override.yml.
-PASSWORD = Path(os.environ["DATABASE_PASSWORD_FILE"]).read_text().strip()
-URL = f"postgresql+psycopg://shop:{quote(PASSWORD, safe='')}@db/shop"
+# A secret: DATABASE_PASSWORD_FILE in docker-compose.override.yml becomes DATABASE_PASSWORD in every process.
+URL = f"postgresql+psycopg://shop:{quote(os.environ['DATABASE_PASSWORD'], safe='')}@db/shop"
 
 
 class Base(DeclarativeBase):

@@ -62,6 +62,15 @@ def test_an_application_that_fails_to_import_is_never_ready_and_the_server_exits
     assert not server.health()["ready"]
 
 
+def test_workers_that_fail_alike_tell_one_traceback_and_the_last_line_says_why(serve: Serve) -> None:
+    server = serve("import no_such_module", wait=False, WEB_CONCURRENCY="4")
+    assert server.wait_exit() == 3
+    assert server.log.count("Traceback") == 1
+    last = server.log.rstrip().rpartition("\n")[2]
+    assert "Worker failed to boot. ModuleNotFoundError: No module named 'no_such_module'" in last
+    assert "wsgi.py line 1: import no_such_module" in last
+
+
 def test_an_import_that_hangs_is_ended_at_the_boot_deadline_with_its_stack_in_the_log(serve: Serve) -> None:
     server = serve(
         "import time\ndef hang_here():\n    time.sleep(600)\nhang_here()\n",

@@ -96,6 +96,19 @@ def test_what_does_not_become_healthy_is_shown_and_stopped(docker: Docker) -> No
     assert docker.called("stop") == ["stop app", "stop nginx", "stop release"]
 
 
+def test_a_verdict_on_the_start_before_is_not_told(docker: Docker) -> None:
+    app = container("app", "exited", "unhealthy", code=3)
+    state = dict(app["State"])  # type: ignore[call-overload]
+    state["StartedAt"] = "2026-01-01T12:00:05.123456789Z"
+    checks = {"13:00:00.5+01:00": "the old verdict", "13:00:06.123456789+01:00": "the new one"}
+    state["Health"]["Log"] = [{"Start": f"2026-01-01T{start}", "Output": said} for start, said in checks.items()]
+    docker.program(succeeds=False, containers=[app | {"State": state}])
+    assert "(the new one)" in docker.up().stderr
+    state["Health"]["Log"].pop()
+    docker.program(succeeds=False, containers=[app | {"State": state}])
+    assert "verdict" not in docker.up().stderr
+
+
 def test_without_docker_one_sentence_says_so(tmp_path: Path) -> None:
     environment = clean_environment()
     greendock = Path(environment["PATH"].split(os.pathsep)[0]) / "greendock"

@@ -63,6 +63,14 @@ def test_the_healthcheck_and_the_rollout_stand_alone() -> None:
     assert graph()["rollout"] == set()
 
 
+def test_no_name_says_only_that_something_was_found_or_given() -> None:
+    for file in sorted(SOURCE.rglob("*.py")):
+        tree = ast.parse(file.read_text())
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+        assert names.isdisjoint({"found", "given"}), file
+
+
 if __name__ == "__main__":
     built = graph()
     for name, floor in sorted(floors(built).items(), key=lambda item: (item[1], item[0])):

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from greendock.rollout import dotenv
@@ -51,8 +52,8 @@ def main(arguments: Sequence[str]) -> int:
 def _inside_port() -> str:
     """Return the port Nginx listens on in its container: from the shell or ``.env``, as Compose reads them."""
     lines = _output("docker", "compose", "config", "--environment").splitlines()
-    given = [line.partition("=")[2] for line in lines if line.startswith("NGINX_HTTP_PORT=")]
-    return (given and given[0]) or "8080"
+    ports = [line.partition("=")[2] for line in lines if line.startswith("NGINX_HTTP_PORT=")]
+    return (ports and ports[0]) or "8080"
 
 
 def _give_up(before: set[str]) -> None:
@@ -76,7 +77,8 @@ def _ended_well(container: dict[str, Any]) -> bool:
 def _show(container: dict[str, Any]) -> None:
     state = container["State"]
     health = state.get("Health") or {}
-    checks = [check["Output"].strip() for check in health.get("Log") or []]
+    started = state.get("StartedAt")
+    checks = [check["Output"].strip() for check in health.get("Log") or [] if _since(started, check.get("Start"))]
     words = [f"{container['Name']}: {state['Status']}", f"exit code {state['ExitCode']}"]
     words += [f"{container['RestartCount']} restarts", *([health["Status"]] if health else [])]
     _say(", ".join(words) + (f" ({' '.join(checks[-1].split())})" if checks else ""))
@@ -84,6 +86,13 @@ def _show(container: dict[str, Any]) -> None:
     subprocess.run(["docker", "logs", "--tail", _LINES, container["Id"]], stdout=sys.stderr, check=False)
     if any(text in state.get("Error", "") for text in _TAKEN):
         _say("the port is taken: end what uses it, or set another as NGINX_PUBLISHED_PORT in .env")
+
+
+def _since(started: str | None, check: str | None) -> bool:
+    """Say whether a check is of this start; the engine keeps those of the start before."""
+    if not started or not check:
+        return True
+    return datetime.fromisoformat(check) >= datetime.fromisoformat(started)
 
 
 def _healthy(containers: list[dict[str, Any]] | None = None) -> set[str]:

@@ -69,9 +69,9 @@ def message(text: str) -> str:
     return text
 
 
-def networks(given: list[str]) -> list[str]:
+def networks(texts: list[str]) -> list[str]:
     """Accept addresses, networks and their names; raise ``ValueError``."""
-    return [network for text in given for network in NETWORKS.parse(text)]
+    return [network for text in texts for network in NETWORKS.parse(text)]
 
 
 def until(text: str, now: datetime) -> float:

@@ -13,15 +13,15 @@ State = list[tuple[int, int] | None]
 
 def state(files: Sequence[Path]) -> State:
     """Return what tells a file from the one that was there before; ``None``: there is none."""
-    found: State = []
+    stamps: State = []
     for file in files:
         try:
             status = file.stat()
         except OSError:
-            found.append(None)
+            stamps.append(None)
         else:
-            found.append((status.st_ino, status.st_mtime_ns))
-    return found
+            stamps.append((status.st_ino, status.st_mtime_ns))
+    return stamps
 
 
 def changes(files: Sequence[Path], before: State, parent: int) -> Iterator[None]:

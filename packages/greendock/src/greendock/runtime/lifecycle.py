@@ -19,6 +19,7 @@ from typing import Any
 from gunicorn.errors import HaltServer
 
 from greendock.env import sources
+from greendock.runtime.loading import Loading
 from greendock.runtime.readiness import Readiness
 
 # Looked up by name on the Arbiter instance, or read from it.
@@ -44,6 +45,7 @@ class Lifecycle:
     """``drain`` and ``boot_timeout`` in seconds; 0 means none."""
 
     readiness: Readiness
+    loading: Loading
     drain: float = 0
     boot_timeout: float = 0
 
@@ -85,9 +87,10 @@ class Lifecycle:
             server.WORKER_BOOT_ERROR = server.APP_LOAD_ERROR = _NEVER
         try:
             type(server).reap_workers(server)
-        except HaltServer:
+        except HaltServer as error:
             server.greendock_halted = True
-            raise
+            # Gunicorn logs it as its last line.
+            raise HaltServer(f"{error.reason} {self.loading.reason()}".rstrip(), error.exit_status) from error
         finally:
             for name in ("WORKER_BOOT_ERROR", "APP_LOAD_ERROR"):
                 vars(server).pop(name, None)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+_NO_PORT = "0"
 _REMEMBERED = 4096  # pairs of a peer and what it says
 
 
@@ -31,9 +32,9 @@ def told_by_proxies(application: WSGIApplication, config: Any) -> WSGIApplicatio
 
     @lru_cache(_REMEMBERED)
     def client(peer: str, forwarded: str) -> tuple[str, str] | None:
-        """Return the address and the port (or ``""``) that ``forwarded`` names; ``None`` when the peer counts nothing.
+        """Return the address and the port (``"0"``: not told) that ``forwarded`` names.
 
-        The last address that is no proxy's, or the first of all when all are.
+        The last address that is no proxy's, or the first of all when all are; ``None`` when the peer counts nothing.
         """
         if peer and not trusted(peer):  # a Unix socket's peer has no address, and is trusted
             return None
@@ -53,8 +54,6 @@ def told_by_proxies(application: WSGIApplication, config: Any) -> WSGIApplicatio
             named = client(environ["REMOTE_ADDR"], forwarded)
             if named is not None:
                 environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = named
-                if not named[1]:
-                    del environ["REMOTE_PORT"]
         return application(environ, start_response)
 
     return told
@@ -64,11 +63,11 @@ def _split(text: str) -> tuple[str, str]:
     """Split ``address``, ``address:port`` or ``[address]:port``."""
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
-        return host, rest.removeprefix(":")
+        return host, rest.removeprefix(":") or _NO_PORT
     if text.count(":") == 1:
         host, _, port = text.partition(":")
         return host, port
-    return text, ""
+    return text, _NO_PORT
 
 
 def _is_address(text: str) -> bool:

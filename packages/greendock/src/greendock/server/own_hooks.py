@@ -18,6 +18,7 @@ from greendock.hooks.plugins import Enabled
 from greendock.host import scheduling
 from greendock.proxy.types import ANY, LOCAL
 from greendock.runtime.lifecycle import Lifecycle
+from greendock.runtime.loading import Loading
 from greendock.runtime.readiness import Readiness
 from greendock.server import checks, client, protocol
 from greendock.server.checks import Together
@@ -49,7 +50,8 @@ def own_hooks(
     options: Mapping[str, Any], together: Together, workers: Setting, readiness: Readiness, notices: Sequence[str]
 ) -> OwnHooks:
     """Return what Greendock itself does at each event."""
-    lifecycle = Lifecycle(readiness, options["GREENDOCK_DRAIN_SECONDS"], options["GREENDOCK_BOOT_TIMEOUT"])
+    loading = Loading(readiness.path.with_name(f"{readiness.path.name}.failure"))
+    lifecycle = Lifecycle(readiness, loading, options["GREENDOCK_DRAIN_SECONDS"], options["GREENDOCK_BOOT_TIMEOUT"])
 
     def check_command_line(server: Any) -> None:
         problems = checks.of_config(server.cfg, together)
@@ -84,11 +86,13 @@ def own_hooks(
 
     return OwnHooks(
         first={
-            "on_starting": _own(check_command_line, explain_workers, give_notice, name_health_path, readiness.claim),
+            "on_starting": _own(
+                check_command_line, explain_workers, give_notice, name_health_path, readiness.claim, loading.forget
+            ),
             "when_ready": _own(lifecycle.install),
-            "on_reload": _own(lifecycle.install, readiness.refresh, explain_workers, name_health_path),
+            "on_reload": _own(lifecycle.install, loading.forget, readiness.refresh, explain_workers, name_health_path),
             "nworkers_changed": _own(readiness.resize),
-            "post_fork": _own(lifecycle.start_boot_deadline, schedule),
+            "post_fork": _own(lifecycle.start_boot_deadline, loading.watch, schedule),
             "post_worker_init": _own(check_application, name_the_client),
             "worker_exit": _own(lifecycle.slow_down),
             "child_exit": _own(readiness.forget),

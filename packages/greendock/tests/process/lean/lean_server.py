@@ -10,8 +10,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -29,13 +30,24 @@ def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
 class Server:
     """A Gunicorn master with lean workers."""
 
-    def __init__(self, folder: Path, *args: str, app: str = "lean_app:app", conf: str = "", bind: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *args: str,
+        app: str = "lean_app:app",
+        conf: str = "",
+        bind: str = "",
+        launcher: tuple[str, ...] = (),
+        pass_fds: tuple[int, ...] = (),
+        env: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         (folder / "gunicorn.conf.py").write_text(conf)
         self.log_path = folder / "log"
         self.bind = bind
         with self.log_path.open("w") as log:
             self.process = subprocess.Popen(
                 [
+                    *launcher,
                     *(sys.executable, "-m", "gunicorn", "-k", "greendock.contrib.lean.LeanWorker"),
                     *("-c", str(folder / "gunicorn.conf.py"), "-b", bind or "127.0.0.1:0"),
                     *("--no-control-socket", "--log-level", "debug", "--worker-tmp-dir", str(folder), *args, app),
@@ -43,7 +55,8 @@ class Server:
                 cwd=HERE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                pass_fds=pass_fds,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
             )
 
     @property

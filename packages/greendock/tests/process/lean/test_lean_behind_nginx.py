@@ -33,8 +33,9 @@ http_app = app
 
 def app(environ, start_response):
     if environ["PATH_INFO"] == "/port":
-        start_response("200 OK", [("Content-Length", str(len(environ["REMOTE_PORT"])))])
-        return [environ["REMOTE_PORT"].encode()]
+        port = str(environ["gunicorn.socket"].getpeername()[1])  # Nginx's; REMOTE_PORT is the client's
+        start_response("200 OK", [("Content-Length", str(len(port)))])
+        return [port.encode()]
     if environ["PATH_INFO"] != "/ws":
         return http_app(environ, start_response)
     sock = environ["gunicorn.socket"]

@@ -56,7 +56,9 @@ class ScriptedSocket:
     def fileno(self) -> int:
         return -1
 
-    def setsockopt(self, *_: Any) -> None:
+    timeout = None
+
+    def settimeout(self, _: float | None) -> None:
         pass
 
 
@@ -101,7 +103,7 @@ def record(req: Any, environ: dict[str, Any], body: bytes) -> dict[str, Any]:
     assert callable(environ["wsgi.early_hints"])
     assert environ["wsgi.input"] is req.body
     assert isinstance(environ["wsgi.input"], Body)
-    seen["type of wsgi.errors"] = type(environ["wsgi.errors"])
+    assert isinstance(environ["wsgi.errors"], wsgi.WSGIErrorsWrapper)
     names = "method uri path query fragment version scheme headers trailers peer_addr remote_addr req_number"
     seen |= {f"req.{name}": getattr(req, name) for name in names.split()}
     seen |= {"body": body, "closes": req.should_close()}

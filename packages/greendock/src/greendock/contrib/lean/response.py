@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import select
 import socket
-import time
+import struct
+import termios
 from collections.abc import Iterable
+from time import time
 from typing import Any
 
 from gunicorn import util
 from gunicorn.http.wsgi import BLKSIZE, Response
 
+from greendock.contrib.lean.children import end_child
+from greendock.contrib.lean.connection import ready
 from greendock.contrib.lean.errors import PeerGoneError, PeerSilentError
 
 #: Above this many bytes a copy costs more than a second system call.
 _JOIN_LIMIT = 65536
+
+#: Bytes read at once of a file that the kernel does not send.
+_READ_SIZE = 262144
 
 # Field names that need no check: tokens (RFC 9110 5.6.2), not hop-by-hop (7.6.1), of no meaning to the framing.
 _PLAIN_NAMES = frozenset(
@@ -33,12 +43,17 @@ _date: tuple[int, str] = (0, "")
 def http_date() -> str:
     """The current date in the IMF-fixdate form (RFC 9110 section 5.6.7), made once a second."""
     global _date  # noqa: PLW0603 - one tuple, replaced as a whole: every thread sees an old or a new one
-    now = int(time.time())
+    now = int(time())
     second, text = _date
     if second != now:
         text = util.http_date(now)
         _date = (now, text)
     return text
+
+
+def _unacknowledged(sock: socket.socket) -> int:
+    """Bytes that were sent and that the peer has not acknowledged (SIOCOUTQ, tcp(7) and unix(7))."""
+    return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
 
 
 class LeanResponse(Response):  # type: ignore[misc]
@@ -137,6 +152,7 @@ class LeanResponse(Response):  # type: ignore[misc]
             self.force_close()
 
     def _send(self, data: bytes) -> None:
+        end_child()
         try:
             if not self.headers_sent:
                 head = self.head()
@@ -144,12 +160,37 @@ class LeanResponse(Response):  # type: ignore[misc]
                 if len(data) <= _JOIN_LIMIT:
                     data = head + data
                 else:
-                    self.sock.sendall(head, socket.MSG_MORE)
-            self.sock.sendall(data)
-        except BlockingIOError:
-            raise PeerSilentError("the peer stopped reading the response") from None
+                    self._send_all(head, socket.MSG_MORE)
+            self._send_all(data)
+        except PeerSilentError:
+            raise
         except OSError as error:
             raise PeerGoneError(f"while sending the response: {error}") from error
+
+    def _send_all(self, data: bytes, flags: int = 0) -> None:
+        sent = self._send_some(data, flags)
+        if sent < len(data):
+            rest = memoryview(data)[sent:]
+            while rest:
+                self._wait_for_room()
+                rest = rest[self._send_some(rest, flags) :]
+
+    def _send_some(self, data: bytes | memoryview, flags: int = 0) -> int:
+        with contextlib.suppress(BlockingIOError):
+            return int(self.sock.send(data, flags | socket.MSG_DONTWAIT))
+        return 0
+
+    def _wait_for_room(self) -> None:
+        """Wait until the socket takes more. Raises PeerSilentError when the peer takes nothing for ``timeout`` seconds.
+
+        The kernel reports room when a third of its buffer is free. A slow peer may take longer for that: what counts is
+        whether the peer has acknowledged something.
+        """
+        unsent = _unacknowledged(self.sock)
+        while not ready(self.sock, select.POLLOUT, self.cfg.timeout or None):
+            before, unsent = unsent, _unacknowledged(self.sock)
+            if unsent >= before:
+                raise PeerSilentError("the peer stopped reading the response")
 
     def sendfile(self, respiter: Any) -> bool:
         """Send a ``wsgi.file_wrapper`` without reading it; False when it is not a file, then it must be read."""
@@ -170,18 +211,37 @@ class LeanResponse(Response):  # type: ignore[misc]
         self.send_headers()
         if self.chunked:  # one chunk for the whole file: RFC 9112 section 7.1
             self._send(b"%X\r\n" % length)
-        end = offset + length
+        self.sock.setblocking(False)
+        try:
+            self._send_range(fileno, offset, offset + length)
+        finally:
+            self.sock.setblocking(True)
+        if self.chunked:
+            self._send(b"\r\n")
+        return True
+
+    def _send_range(self, fileno: int, offset: int, end: int) -> None:
+        """Send a part of a file; read it where the kernel cannot send it."""
+        can_send = True
         while offset < end:
             try:
-                sent = os.sendfile(self.sock.fileno(), fileno, offset, min(end - offset, BLKSIZE))
+                if can_send:
+                    sent = os.sendfile(self.sock.fileno(), fileno, offset, min(end - offset, BLKSIZE))
+                else:
+                    data = os.pread(fileno, min(end - offset, _READ_SIZE), offset)
+                    self._send(data)
+                    sent = len(data)
             except BlockingIOError:
-                raise PeerSilentError("the peer stopped reading the response") from None
-            except OSError as error:
-                raise PeerGoneError(f"while sending a file: {error}") from error
+                self._wait_for_room()
+                continue
+            except PeerGoneError:
+                raise
+            except OSError:
+                if not can_send:
+                    raise
+                can_send = False  # reading tells whether the file is the cause, or the peer
+                continue
             if not sent:
                 raise OSError("the file became shorter while it was sent")
             offset += sent
             self.sent += sent
-        if self.chunked:
-            self._send(b"\r\n")
-        return True
