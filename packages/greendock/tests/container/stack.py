@@ -40,12 +40,6 @@ class Site(Stack):
         """Build, start and wait until healthy."""
         self.up("--scale", f"app={replicas}")
 
-    def use_asgi(self) -> None:
-        """Take the extra ``asgi`` among the dependencies, as docs/asgi.md says."""
-        self.edit("pyproject.toml", lambda text: text.replace("greendock[", "greendock[asgi,"))
-        locked = self.run(str(ROOT / "scripts" / "uv"), "lock")
-        assert locked.returncode == 0, locked.stderr
-
     def set_version(self, version: str) -> None:
         """Change the application so that the next build is another version."""
         lines = (self.folder / "app/main.py").read_text().splitlines()
@@ -90,6 +84,14 @@ class Site(Stack):
         docker("image", "rm", f"greendock-app:{self.name}-previous", check=False)
 
 
+def use_asgi(stack: Stack) -> None:
+    """Take the extra ``asgi`` among the dependencies, as docs/asgi.md says."""
+    project = stack.folder / "pyproject.toml"
+    project.write_text(project.read_text().replace("greendock[json-logs", "greendock[asgi,json-logs"))
+    locked = stack.run(str(ROOT / "scripts" / "uv"), "lock")
+    assert locked.returncode == 0, locked.stderr
+
+
 @contextmanager
 def started(
     folder: Path, replicas: int = 1, settings: Mapping[str, str] | None = None, asgi: bool = False
@@ -98,7 +100,7 @@ def started(
     running = Site(folder, ASGI_SETTINGS | dict(settings or {}), LOAD_ASGI) if asgi else Site(folder, settings)
     try:
         if asgi:
-            running.use_asgi()
+            use_asgi(running)
         running.start(replicas)
         yield running
     finally:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from greendock.testing.load import load
+from tests.container.stack import use_asgi
 from tests.container.support import Stack
 from tests.support import wait_for
 
@@ -16,10 +19,24 @@ def app(environ, start_response):
 """
 
 
-def test_scaling_from_one_to_three_and_back_loses_no_request(stack: Stack) -> None:
-    (stack.folder / "app" / "main.py").write_text(APPLICATION)
+ASGI = """
+import asyncio, os
+async def app(scope, receive, send):
+    while (await receive())["more_body"]:
+        pass
+    await asyncio.sleep(0.002)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": os.uname().nodename.encode()})
+"""
+
+
+@pytest.mark.parametrize("worker_class", ["lean", "asgi"])
+def test_scaling_from_one_to_three_and_back_loses_no_request(stack: Stack, worker_class: str) -> None:
+    (stack.folder / "app" / "main.py").write_text(ASGI if worker_class == "asgi" else APPLICATION)
+    if worker_class == "asgi":
+        use_asgi(stack)
     stack.environment |= {"GREENDOCK_DRAIN_SECONDS": "2", "WEB_CONCURRENCY": "1"}
-    (stack.folder / ".env").write_text("GREENDOCK_DRAIN_SECONDS=2\n")
+    (stack.folder / ".env").write_text(f"GREENDOCK_DRAIN_SECONDS=2\nGUNICORN_WORKER_CLASS={worker_class}\n")
     stack.up()
     with load(stack.url(), rate=100) as gets, load(stack.url(), rate=100, post=True) as posts:
         stack.compose("up", "--wait", "--no-recreate", "--scale", "app=3")

@@ -73,7 +73,7 @@ class Workers:
             wait_healthy(self._engine, self._progress, new, self._timeout)
         except BaseException:
             self._engine.stop(new(), _UNDO_SECONDS)
-            self._engine.start(old)
+            self._engine.start([each for each in old if each.status != "created"])
             self._engine.remove(new())
             raise
         self._engine.remove(old)

@@ -71,7 +71,11 @@ def own_hooks(
         server.log.health_path = options["GREENDOCK_HEALTH_PATH"] or ""  # a logger may leave health checks out
 
     def check_application(worker: Any) -> None:
-        complaint = protocol.complaint(worker.app.wsgi(), type(worker))
+        try:
+            application = worker.app.wsgi()
+        except SyntaxError:  # with `reload`, the worker shows the error until it is corrected
+            return
+        complaint = protocol.complaint(application, type(worker))
         if complaint:
             module = getattr(worker.app, "app_uri", None)
             worker.log.error("%s %s", f"APP_MODULE={module}" if module else "The application", complaint)

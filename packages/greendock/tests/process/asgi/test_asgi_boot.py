@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable
+from contextlib import suppress
+from http.client import HTTPException
 
 import pytest
 
@@ -124,3 +126,21 @@ def test_what_the_proxy_does_is_refused_at_start(start: Start) -> None:
     server = start(GUNICORN_PROXY_PROTOCOL="v1", wait=False)
     assert server.wait_exit() == 2
     assert "GUNICORN_PROXY_PROTOCOL='v1' (from process environment): the PROXY protocol is Nginx's job" in server.log
+
+
+def test_a_changed_file_restarts_the_worker_and_a_syntax_error_is_shown_until_it_is_corrected(start: Start) -> None:
+    server = start(GUNICORN_RELOAD="true", GUNICORN_RELOAD_ENGINE="poll")
+    source = (server.folder / "wsgi.py").read_text()
+
+    def answers(status: int, text: str) -> bool:
+        with suppress(OSError, HTTPException):
+            seen, body = server.get()
+            return seen == status and text in body
+        return False
+
+    server.write_app(source.replace('b"not read"', 'b"read anew"'))
+    wait_for(lambda: answers(200, "read anew"), "the new code answers")
+    server.write_app(source + "\nthis is no Python\n")
+    wait_for(lambda: answers(500, "syntax error"), "the error is shown")
+    server.write_app(source)
+    wait_for(lambda: answers(200, "not read"), "the corrected code answers")

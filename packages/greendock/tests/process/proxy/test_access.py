@@ -72,7 +72,8 @@ class TestHealthPath:
                 )
             Answer.status = 500
             assert proxy.get("/lb").status_code == 503
-        assert proxy.get("/lb").status_code == 503, "nobody listens"
+        for host in ("localhost", "whoever.example"):
+            assert proxy.get("/lb", headers={"Host": host}).status_code == 503, "nobody listens"
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -141,6 +142,17 @@ def test_only_the_allowed_networks_see_the_site(launch: Callable[..., Proxy], re
     assert proxy.get("/kept-out", headers={"X-Forwarded-For": "198.51.100.7"}).status_code == 403
     assert proxy.get("/static/kept-out.css").status_code == 403
     assert proxy.get("/lb").status_code == 200
+    before = len(record.requests())
+    for path in (
+        "/__errors/x",
+        "/__errors/error.html",
+        "/.well-known/acme-challenge/x",
+        "/lb/x",
+        "/lb/../let-in",
+        "/lb%2F",
+    ):
+        assert proxy.get(path).status_code in (403, 404), path
+    assert len(record.requests()) == before, "no exception leads to the application"
     assert (record.count("/let-in"), record.count("/kept-out")) == (1, 0)
 
 

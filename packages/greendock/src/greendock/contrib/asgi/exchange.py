@@ -218,10 +218,12 @@ class Exchange:
     def _failed(self, error: BaseException) -> None:
         worker = self.connection.worker
         if self.complete or self.disconnected:
-            if not self.complete or isinstance(error, GoneError | asyncio.CancelledError):
+            if isinstance(error, GoneError | asyncio.CancelledError):
                 worker.log.debug("The request had ended: %r", error)
-            else:
+            elif self.complete:
                 worker.log.error("Error after the response to %s", self._what(), exc_info=error)
+            else:  # often an error of a framework's own, which says just that
+                worker.log.info("The client of %s was gone: %r", self._what(), error)
             return
         if isinstance(error, asyncio.CancelledError):
             worker.log.error("Not answered within graceful_timeout: %s", self._what())

@@ -110,11 +110,9 @@ class WebSocket(WebSocketsSansIOProtocol):
                 self.transport.close()
                 told.end(500, (), 0)
                 return
-        self.worker.websockets += 1
         try:
             await super().run_asgi()
         finally:
-            self.worker.websockets -= 1
             if told is not None:
                 told.end(101 if self._accepted else 403, (), 0)
 

@@ -84,7 +84,6 @@ class AsgiWorker(Worker):  # type: ignore[misc]
         self.connections: set[Connection | WebSocket] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.state: dict[str, Any] = {}
-        self.websockets = 0
         self.recycling = self.quick = False
         self.date = b""
         # The arbiter's limit is twice self.timeout: two heartbeats must fit into it.
