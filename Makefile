@@ -15,13 +15,22 @@ CODE := .
 # Greendock's own developers have more to do; a project made from the template does not have this file.
 -include packages/maintainers/maintainers.mk
 
-.PHONY: help up down logs test lint format rollout upgrade clean
+.PHONY: help up dev run shell down logs test lint format rollout upgrade clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: $(BEFORE_UP) ## build, start and wait until healthy; prints the address
 	@$(GREENDOCK) up $(ARGS)
+
+dev: $(BEFORE_UP) ## the same with your source mounted: an edit below app/ shows in seconds
+	@COMPOSE_FILE=$(subst $(eval ) ,:,$(wildcard docker-compose.yml docker-compose.override.yml) compose.dev.yml) $(GREENDOCK) up $(ARGS)
+
+run: ## a command in a container of the application (CMD="python app/manage.py createsuperuser")
+	@docker compose run --rm app $(CMD)
+
+shell: ## a shell in the running application's container
+	@docker compose exec app greendock run bash
 
 down: ## stop the stack; leaves no container and no network
 	@docker compose down --remove-orphans

@@ -90,6 +90,13 @@ def test_whatever_fails_the_old_version_goes_on_serving(tmp_path: Path) -> None:
         assert "does not build" in last_line(site.rollout(expect=1))
         dockerfile.write_text(good)
 
+        settings = (site.folder / ".env").read_text()
+        (site.folder / ".env").write_text(settings + "DB_PASSWORD=s3$cret\n")
+        output = site.rollout(expect=1)
+        assert "DB_PASSWORD=(hidden) (from .env line" in output
+        assert "the old version serves" in last_line(output)
+        (site.folder / ".env").write_text(settings)
+
         site.edit("app/main.py", lambda text: text + "\nraise RuntimeError('broken on purpose')\n")
         output = site.rollout(expect=1)
         assert "RuntimeError: broken on purpose" in output

@@ -120,6 +120,23 @@ def test_a_value_that_compose_would_change_is_refused_before_anything_starts(sta
     assert "DB_PASSWORD=s3$cret\n" in docker("exec", stack.container("app"), "env").stdout
 
 
+def test_an_edit_of_code_template_or_style_shows_in_development_without_a_build(stack: Stack) -> None:
+    stack.environment |= {"COMPOSE_FILE": "docker-compose.yml:compose.dev.yml"}
+    stack.up()
+    images = [inspect(stack.container(service))["Image"] for service in ("app", "nginx")]
+    for name, old, new in (
+        ("main.py", '"greendock sample"', '"an edit of code"'),
+        ("templates/landing.html", "It works.", "An edit of a template."),
+    ):
+        file = stack.folder / "app" / name
+        file.write_text(file.read_text().replace(old, new))
+        wait_for(lambda new=new: new.strip('"') in stack.get("/status.json").text + stack.get("/").text, new)  # type: ignore[misc]
+    style = stack.folder / "app/static/style.css"
+    style.write_text("/* an edit of a style */")
+    assert stack.get("/static/style.css").text == "/* an edit of a style */"
+    assert [inspect(stack.container(service))["Image"] for service in ("app", "nginx")] == images
+
+
 def test_settings_in_dotenv_reach_their_container_and_secrets_do_not_reach_the_proxy(stack: Stack) -> None:
     (stack.folder / ".env").write_text(
         'NGINX_CLIENT_MAX_BODY_SIZE=3m\nGUNICORN_TIMEOUT=41\nDATABASE_PASSWORD="hunter2"\nWEB_CONCURRENCY=1\n'

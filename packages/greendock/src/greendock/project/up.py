@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from greendock.project import dotenv
+from greendock.rollout import dotenv
 
 _LINES = "80"
 _TAKEN = ("address already in use", "port is already allocated")
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str]) -> int:
         # Ctrl-C ends Compose; what it has started is then stopped like any other start that came to nothing.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
-        if not dotenv.means_the_same_inside():
+        build = ("docker", "compose", "build", "app")
+        if subprocess.run(build, check=False).returncode or not dotenv.means_the_same_inside():
             return 1
         command = ["docker", "compose", "up", "--build", "--detach", "--wait", "--wait-timeout", wait, *arguments]
         if subprocess.run(command, check=False).returncode == 0:

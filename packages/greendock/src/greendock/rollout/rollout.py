@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from greendock.rollout import dotenv
 from greendock.rollout.engine import Container, Engine, EngineError
 from greendock.rollout.generations import Generations, split
 from greendock.rollout.progress import Progress
@@ -63,6 +64,7 @@ class Rollout:
         before = old[-1].image
         self._take_image()
         try:
+            self._read_dotenv()
             self._release()
             new = self._bring_up(old)
         except BaseException as error:
@@ -92,6 +94,10 @@ class Rollout:
             case _:
                 if self._engine.image_id(image) is None:
                     raise RolloutError(f"there is no image {image}; nothing was changed")
+
+    def _read_dotenv(self) -> None:
+        if self._options.source == "build" and not dotenv.means_the_same_inside(self._engine.folder):
+            raise RolloutError("a value in .env would be another one in the containers")
 
     def _release(self) -> None:
         """Run the release command in a container of the new image, if there is one.
