@@ -157,13 +157,14 @@ def test_nginx_itself_is_reloaded_without_loss_and_replaced_only_by_one_that_wor
 
 
 # It outlives every limit of a server's healthcheck, because it is none.
-WORKER = "python -c \"import signal; print('a worker begins', flush=True); signal.pause()\""
+WORKER = "import signal; print('a worker begins', flush=True); signal.pause()\n"
 
 
 def test_the_release_command_runs_once_before_anything_new_serves_and_workers_follow(tmp_path: Path) -> None:
     settings = {"GREENDOCK_RELEASE_COMMAND": "sh app/release.sh", "GREENDOCK_RESTART_AFTER": "10"}
-    settings |= {"COMPOSE_PROFILES": "worker", "WORKER_COMMAND": WORKER}
+    settings |= {"COMPOSE_PROFILES": "worker", "WORKER_COMMAND": "python app/worker.py"}
     site = Site(tmp_path / "site", QUICK | settings)
+    (site.folder / "app/worker.py").write_text(WORKER)
     (site.folder / "app/release.sh").write_text("echo migration one")
     try:
         site.start()
