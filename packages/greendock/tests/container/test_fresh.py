@@ -24,7 +24,6 @@ _ONE_OF_EACH = (
     "test_every_make_target_that_is_named_exists",
     "test_peers_without_caddy_are_measured_on_a_machine_without_caddy",
     "test_a_person_sees_who_answered_and_nothing_is_missing",  # chromium
-    "test_an_idle_worker_killed",  # hey
     "test_slow_headers_are_cut_off_in_the_time_allowed",  # slowhttptest
     "test_a_request_over_http_2_reaches_the_application",  # nghttp
     "test_a_worker_never_has_more_connections_than_threads",  # redis-server
