@@ -13,7 +13,7 @@ BEFORE_UP := engine base-images
 BEFORE_TEST := test-deps engine base-images test-unit test-process test-container
 BEFORE_LINT := lint-machinery
 
-.PHONY: fuzz new locks local test-unit test-process test-container test-fresh test-deps lint-machinery engine engine-stop base-images \
+.PHONY: fuzz new locks local test-unit test-process test-container test-newest-python test-fresh test-deps lint-machinery engine engine-stop base-images \
 	reference bench bench-containers
 
 new: ## make a project from this commit (DIR=../site, ARGS="--defaults --data framework=django")
@@ -40,6 +40,13 @@ test-container: test-deps engine base-images ## the real stack in containers
 
 test-fresh: test-deps engine base-images ## `make up` and the whole of `make test` on a machine that has nothing (SUITE=trixie)
 	export FRESH_TESTS=all FRESH_SUITE=$(SUITE) && $(PYTEST) --numprocesses 0 tests/container/test_fresh.py
+
+test-newest-python: engine base-images ## what applications do to their process, on the image's Python
+	docker run --rm --ulimit nofile=20000:20000 --volume $(CURDIR):/src:ro --workdir /src/packages/greendock \
+		--env PYTHONPATH=/src/packages/greendock/src --env PYTHONDONTWRITEBYTECODE=1 python:3.14-slim sh -ec 'python3 -m venv /tmp/venv; \
+		/tmp/venv/bin/pip install --quiet "gunicorn>=27.0.1,<28" python-dotenv flask hypothesis httpx pytest-xdist websockets; \
+		/tmp/venv/bin/pytest -p no:cacheprovider --numprocesses auto tests/process/lean/test_lean_hostile.py \
+		tests/process/lean/test_lean_survives.py'
 
 test-deps: ## programs that the tests call (root, Debian)
 	@scripts/test-deps

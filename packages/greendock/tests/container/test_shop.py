@@ -30,6 +30,15 @@ FILL = 'op.add_column("shop_order", sa.Column("gift", sa.Boolean, server_default
 CONTRACT = 'op.drop_column("shop_order", "note")'
 
 
+SETTINGS = """\
+NGINX_KEEPALIVE_MIN_TIMEOUT=1s
+WEB_CONCURRENCY=1
+BUILD_PACKAGES=patch
+RUNTIME_PACKAGES=jq
+BUILD_COMMAND=patch --version >app/static/built.txt && jq --version >>app/static/built.txt
+"""
+
+
 class Customers:
     """Four clients that order, without a pause but a short one."""
 
@@ -69,7 +78,7 @@ class Customers:
 def shop(stack: Stack) -> Stack:
     """The shop, healthy."""
     subprocess.run([SHOP / "stand-ins" / "build"], check=True, timeout=LONG)
-    (stack.folder / ".env").write_text("NGINX_KEEPALIVE_MIN_TIMEOUT=1s\nWEB_CONCURRENCY=1\n")
+    (stack.folder / ".env").write_text(SETTINGS)
     (commands,) = re.findall(r"```sh\n(.*?)```", (SHOP / "README.md").read_text(), re.DOTALL)
     stack.shell(commands)
     return stack
@@ -85,6 +94,9 @@ def next_version(shop: Stack, number: int, change: str) -> None:
 
 def test_a_shop_is_rolled_out_with_migrations_and_loses_neither_request_nor_job(shop: Stack) -> None:
     assert "text/css" in shop.get("/static/shop.css").headers["content-type"], "Node has built the assets"
+    assert "GNU patch" in shop.get("/static/built.txt").text, "the build command's output is in the proxy's image too"
+    assert shop.execute("app", "jq", "--version").returncode == 0
+    assert shop.execute("app", "patch", "--version").returncode != 0, "what only the build needs is not in the image"
     photo = b"\x89PNG not really"
     added = shop.request("POST", "/products", data={"name": "Tea"}, files={"photo": ("tea.png", photo, "image/png")})
     assert added.status_code == 303

@@ -114,7 +114,7 @@ def test_the_answers_shape_the_project(template: Path, tmp_path: Path) -> None:
     project = make(template, tmp_path / "site", name="shop", tls="yes", ci="gitlab", framework="fastapi")
     assert (project / ".gitlab-ci.yml").exists()
     assert not (project / ".github").exists()
-    assert "NGINX_TLS=on" in (project / ".env").read_text()
+    assert "NGINX_TLS=self-signed" in (project / ".env").read_text()
     assert ":-shop-app}" in (project / "docker-compose.yml").read_text()
     assert "GUNICORN_WORKER_CLASS=asgi" in (project / "Dockerfile").read_text()
     assert "fastapi" in (project / "pyproject.toml").read_text()
