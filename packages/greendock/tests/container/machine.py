@@ -18,7 +18,7 @@ _CERTIFICATES = Path("/usr/local/share/ca-certificates")
 _PACKAGES = "ca-certificates,git,make,python3"
 _START = Path(__file__).parent / "engine" / "start"
 _SITE = "/root/site"
-_BUILD_SECONDS = 300.0
+_BUILD_SECONDS = 600.0
 # Where packages come from, as far as this machine's environment says so.
 _SOURCES = re.compile(r"(PIP|UV)_(DEFAULT_|EXTRA_)?INDEX(_URL)?|(HTTPS?|ALL|NO)_PROXY", re.IGNORECASE)
 

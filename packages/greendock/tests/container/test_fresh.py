@@ -18,12 +18,12 @@ from tests.container.machine import Machine
 from tests.container.support import readme_commands
 
 ALL = os.environ.get("FRESH_TESTS") == "all"
-_MINUTES = 40 if ALL else 10
+# A minute and three on two idle cores; what bounds a busy machine is the run as a whole.
+_MINUTES = 60 if ALL else 20
 _ONE_OF_EACH = (
     "test_every_make_target_that_is_named_exists",
     "test_peers_without_caddy_are_measured_on_a_machine_without_caddy",
     "test_a_person_sees_who_answered_and_nothing_is_missing",  # chromium
-    "test_an_idle_worker_killed",  # hey
     "test_slow_headers_are_cut_off_in_the_time_allowed",  # slowhttptest
     "test_a_request_over_http_2_reaches_the_application",  # nghttp
     "test_a_worker_never_has_more_connections_than_threads",  # redis-server
@@ -44,7 +44,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 def test_the_two_commands_of_the_readme_do_everything_on_a_machine_that_has_nothing(machine: Machine) -> None:
     start, test = (line.split("#")[0].strip() for line in readme_commands()[0].splitlines())
-    up = machine.run(f"time {start}", 600)
+    up = machine.run(f"time {start}", _MINUTES * 60)
     assert up.index("going to install Docker") < up.index("answers")
     assert "ready at http://localhost:8080/" in up
     ask = "import urllib.request as u; print(u.urlopen('http://localhost:8080/').status)"
