@@ -298,10 +298,8 @@ def available(name):
     return True
 
 
-@pytest.mark.parametrize("name", ["C", "C.UTF-8", "de_DE.UTF-8", "tr_TR.UTF-8"])
+@pytest.mark.parametrize("name", filter(available, ["C", "C.UTF-8", "de_DE.UTF-8", "tr_TR.UTF-8"]))
 def test_another_locale_changes_no_header(serve, name):
-    if not available(name):
-        pytest.skip(f"no locale {name} here")
     server = serve(env={"LC_ALL": "C"})
     server.get(f"/change_locale?{name}")
     assert parsedate_to_datetime(server.get("/pid").headers["Date"]).tzname() == "UTC"
