@@ -93,7 +93,7 @@ def test_a_default_timeout_does_not_hold_up_a_stop(serve):
     assert all(client.reply().status == 200 for client in clients)
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
-    assert "SIGKILL" not in server.log
+    assert "Worker exiting" in server.log  # it was not killed
     assert [client.rest() for client in clients] == [b""] * 8
 
 
@@ -359,8 +359,8 @@ def test_ten_thousand_idle_connections_leave_room_for_a_request(serve):
 
 
 def test_a_client_that_reads_slowly_but_steadily_gets_everything(serve, tmp_path):
-    """A fifth of a megabyte a second, for longer than ``timeout``; then the rest at once."""
-    server = serve("--timeout", "4")
+    """A tenth of a megabyte a second, for longer than ``timeout``; then the rest at once."""
+    server = serve("--timeout", "3")
     with (tmp_path / "large").open("wb") as large:
         large.truncate(8_000_000)
     clients = []
@@ -372,9 +372,9 @@ def test_a_client_that_reads_slowly_but_steadily_gets_everything(serve, tmp_path
         clients.append((Client(sock), bytearray()))
         clients[-1][0].send(request(target, "Connection: close"))
     begun = time.monotonic()
-    while (elapsed := time.monotonic() - begun) < 7:
+    while (elapsed := time.monotonic() - begun) < 8:
         for client, got in clients:
-            if len(got) < elapsed * 200_000:
+            if len(got) < elapsed * 100_000:
                 got.extend(client.sock.recv(16384))
         until(lambda last=elapsed: time.monotonic() - begun > last + 0.01)
     for client, got in clients:
