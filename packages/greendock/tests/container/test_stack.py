@@ -90,7 +90,8 @@ def test_an_application_of_another_framework_takes_the_samples_place(stack: Stac
     shutil.rmtree(stack.folder / "app")
     shutil.copytree(stack.folder / "examples" / "fastapi" / "app", stack.folder / "app")
     project = stack.folder / "pyproject.toml"
-    project.write_text(project.read_text().replace('"flask>=3.1"', '"fastapi>=0.116"'))
+    text = project.read_text().replace('"flask>=3.1"', '"fastapi>=0.116"')
+    project.write_text(text.replace('"greendock[json-logs,metrics]"', '"greendock[asgi,json-logs,metrics]"'))
     subprocess.run([ROOT / "scripts" / "uv", "lock", "--quiet"], cwd=stack.folder, env=stack.environment, check=True)
     (stack.folder / ".env").write_text("GUNICORN_WORKER_CLASS=asgi\n")
     stack.up()
