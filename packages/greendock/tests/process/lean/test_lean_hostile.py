@@ -127,7 +127,7 @@ def test_an_asynchronous_exception_in_an_idle_thread_costs_one_request_at_most(s
         client.reply()  # every thread was started
     assert server.get("/throw?1").text != "0"
     results = answers(server, 12)
-    # gthread and drain lose the thread for good, and now and then a second request with it: see docs/lean.md.
+    # gthread and drain lose the thread for good (docs/lean.md); how many requests that costs is theirs to say.
     assert results.count(None) <= (1 if worker_class == "lean" else 3)
     assert set(results) - {None} == before
 
