@@ -120,15 +120,14 @@ def test_a_default_timeout_does_not_let_silent_connections_hold_every_thread(ser
 # Threads.
 
 
-def test_an_asynchronous_exception_in_an_idle_thread_costs_one_request_at_most(serve, worker_class):
+def test_an_asynchronous_exception_in_an_idle_thread_costs_one_request_at_most(serve):
     server = serve()
     before = server.pids()
     for client in [server.connect(request("/pid", "Connection: close")) for _ in range(20)]:
         client.reply()  # every thread was started
     assert server.get("/throw?1").text != "0"
     results = answers(server, 12)
-    # gthread and drain lose the thread for good (docs/lean.md); how many requests that costs is theirs to say.
-    assert results.count(None) <= (1 if worker_class == "lean" else 3)
+    assert results.count(None) <= 1
     assert set(results) - {None} == before
 
 
