@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -18,29 +16,10 @@ import httpx
 import pytest
 
 from greendock.proxy.certificate import ensure_self_signed
-from tests.process.proxy.support import Proxy, Record
+from tests.process.proxy.support import Proxy, Record, certificate_of, handshake, unverified
 from tests.support import DEADLINE, wait_for
 
 HSTS = "max-age=63072000"
-
-
-def unverified(*protocols: str) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    if protocols:
-        context.set_alpn_protocols(list(protocols))
-    return context
-
-
-def handshake(proxy: Proxy, name: str | None = "localhost", context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
-    connection = socket.create_connection(("127.0.0.1", proxy.tls_port), timeout=DEADLINE)
-    return (context or unverified()).wrap_socket(connection, server_hostname=name)
-
-
-def certificate_of(proxy: Proxy) -> str:
-    with handshake(proxy) as connection:
-        return hashlib.sha256(connection.getpeercert(binary_form=True) or b"").hexdigest()
 
 
 def ask(proxy: Proxy, path: str = "/", host: str = "localhost") -> http.client.HTTPResponse:
