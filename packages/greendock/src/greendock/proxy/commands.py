@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     add("check", _check, "validate the variables and have Nginx test the result")
     add("render", _render, "write nginx.conf into a folder").add_argument("--output", type=Path, required=True)
     add("reload", _reload, "render again and reload; a refused configuration changes nothing").add_argument(
-        "--wait", action="store_true", help="return when no worker has the old configuration any more, or after NGINX_SHUTDOWN_TIMEOUT"
+        "--wait",
+        action="store_true",
+        help="return when no worker has the old configuration any more, or after NGINX_SHUTDOWN_TIMEOUT",
     )
     upstream = add(
         "upstream",
