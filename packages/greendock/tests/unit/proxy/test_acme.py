@@ -77,12 +77,12 @@ def test_a_failure_is_told_on_one_line(output: str, said: str) -> None:
 
 @pytest.mark.parametrize("names", ["local", "any", "*.example.com", ".example.com", "example.com,192.0.2.1"])
 def test_names_that_no_challenge_can_prove_are_refused(names: str) -> None:
-    with pytest.raises(ConfigurationError, match="NGINX_SERVER_NAMES=.*with NGINX_TLS=acme"):
+    with pytest.raises(ConfigurationError, match=r"NGINX_SERVER_NAMES=.*with NGINX_TLS=acme"):
         read(NAMED | {"NGINX_SERVER_NAMES": names})
 
 
 def test_a_folder_for_a_client_of_one_s_own_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="NGINX_ACME_WEBROOT=.*only with NGINX_TLS=on"):
+    with pytest.raises(ConfigurationError, match=r"NGINX_ACME_WEBROOT=.*only with NGINX_TLS=on"):
         read(NAMED | {"NGINX_ACME_WEBROOT": "/srv/acme"})
 
 
