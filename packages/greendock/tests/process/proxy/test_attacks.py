@@ -91,7 +91,9 @@ def target(request: pytest.FixtureRequest, folder: Path, launch_module: Callable
     record = folder / f"attacked-{worker}"
     record.mkdir()
     source = ASGI_APPLICATION if worker == "asgi" else APPLICATION
-    server = gunicorn(folder / f"attacked-by-{worker}", record, source, GUNICORN_WORKER_CLASS=worker)
+    threads = "1" if worker == "asgi" else "16"
+    settings = {"GUNICORN_WORKER_CLASS": worker, "GUNICORN_THREADS": threads}
+    server = gunicorn(folder / f"attacked-by-{worker}", record, source, **settings)
     try:
         server.wait_ready()
         proxy = launch_module(
@@ -280,7 +282,7 @@ def test_many_websockets_leave_room_for_others(target: Target) -> None:
             for _ in range(100)
         ]
         for client in opened:
-            for _ in range(20):
+            for _ in range(10):
                 client.send("x" * 100)
         assert opened[-1].recv(DEADLINE) == "x" * 100
 
