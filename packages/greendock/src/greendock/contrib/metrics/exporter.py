@@ -111,8 +111,8 @@ def _limits() -> Iterable[Metric]:
     yield GaugeMetricFamily("gunicorn_cpus", "CPUs that this server may use", limits.cpus)
     if used is not None:
         yield GaugeMetricFamily("gunicorn_memory_used_bytes", "Memory of the whole container in use", used)
-    if limits.memory is not None:
-        yield GaugeMetricFamily("gunicorn_memory_limit_bytes", "Memory that the container may use", limits.memory)
+    most = limits.memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    yield GaugeMetricFamily("gunicorn_memory_limit_bytes", "Memory that the container may use", most)
 
 
 class Server(ThreadingHTTPServer):
