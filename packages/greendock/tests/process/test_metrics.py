@@ -114,6 +114,10 @@ def exporter(server: Server) -> int:
     return found[0] if found else 0
 
 
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def workers(server: Server) -> list[int]:
     return [pid for pid in server.workers() if pid != exporter(server)]
 
@@ -200,9 +204,11 @@ def test_workers_that_end_are_counted_by_reason(serve: Serve) -> None:
     while scrape(server).get("gunicorn_worker_exits_total max_requests", 0) < 1:
         server.get()
     server.wait_ready("2/2")
+    before = scrape(server)["gunicorn_worker_exits_total timeout"]  # on a busy machine an end can take a second too
     stuck = socket.create_connection(("127.0.0.1", server.port))
     stuck.sendall(b"GET /wait?1 HTTP/1.1\r\nHost: x\r\n\r\n")
-    wait_scrape(server, gunicorn_worker_exits_total__timeout=1)
+    wait_for((server.folder / "arrived-1").exists, "a worker hangs")
+    wait_for(lambda: scrape(server)["gunicorn_worker_exits_total timeout"] > before, "a timeout", 15)
     stuck.close()
     (server.folder / "go").touch()
     server.wait_ready("2/2")
@@ -227,6 +233,7 @@ def test_what_waits_for_a_worker_and_how_long_it_waited_is_told(serve: Serve, wo
     stopped = workers(server)
     for worker in stopped:
         os.kill(worker, signal.SIGSTOP)
+    wait_for(lambda: all(is_stopped(worker) for worker in stopped), "the workers have stopped")
     waiting = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(5)]
     for connection in waiting:  # a listener may let the kernel keep those that say nothing
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
