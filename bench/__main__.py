@@ -35,7 +35,7 @@ def main() -> int:
         document.write(results.read(path), document.PAGES, _more())
         return 0
     found, wanted = _chosen(peers.every(), options.peers), _cells(options)
-    setup = containers.setup(_say) if options.containers else processes.setup()
+    setup = containers.setup(_say) if options.containers else processes.setup(found)
     repeats = options.repeats or (1 if options.quick else 5)
     needed = run.seconds_needed(found, wanted, repeats, options.seconds)
     _say(f"{len(found)} peers, {len(wanted)} cells, {repeats} repeats: about {needed / 60:.0f} minutes")

@@ -83,7 +83,7 @@ def main() -> None:
     options = parser.parse_args()
     chosen = [peer for peer in peers.every() if peer.name in PEERS]
     found: dict[str, list[Figures]] = {peer.title: [] for peer in chosen}
-    with run.started(chosen, lambda text: print(text, file=sys.stderr), processes.setup()) as running:
+    with run.started(chosen, lambda text: print(text, file=sys.stderr), processes.setup(chosen)) as running:
         for _ in range(options.repeats):
             for peer in running:
                 found[peer.peer.title].append(uvloop.run(_measure(peer)))

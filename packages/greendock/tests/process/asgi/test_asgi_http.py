@@ -40,6 +40,7 @@ def test_the_scope_says_what_the_request_says(server: Server) -> None:
     assert (host, port > 0) == ("127.0.0.1", True)
     assert seen == {
         "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": "GET",
         "scheme": "http",
@@ -174,6 +175,12 @@ def test_an_application_that_fails_before_its_response_is_a_500_and_a_log_line(s
     assert (status, headers["Connection"]) == (500, "close")
     server.wait_log(f"Error handling request GET {target}")
     assert server.get()[0] == 200
+
+
+def test_an_error_that_belongs_to_no_request_is_a_line_of_the_log(server: Server) -> None:
+    assert server.get("/stray")[0] == 200
+    server.wait_log("[ERROR] Task exception was never retrieved")
+    server.wait_log("KeyError: 'nobody awaits this'")
 
 
 def test_an_error_after_the_head_cuts_the_response_off(server: Server) -> None:

@@ -34,16 +34,23 @@ def test_messages_go_both_ways_and_the_application_learns_of_the_end(start: Star
 
 def test_the_scope_has_the_client_the_scheme_and_the_lifespans_state(start: Start) -> None:
     server = start(GUNICORN_ROOT_PATH="/mounted")
-    headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+    headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https", "X-Custom": "mine"}
     with connect(f"ws://127.0.0.1:{server.port}/scope?x=1", additional_headers=headers) as socket:
         seen = json.loads(socket.recv())
+    assert seen.pop("asgi")["version"] == "3.0"
     assert seen == {
+        "type": "websocket",
+        "http_version": "1.1",
+        "server": ["127.0.0.1", server.port],
         "client": ["203.0.113.7", 0],
         "scheme": "wss",
         "path": "/scope",
+        "raw_path": "/scope",
         "root_path": "/mounted",
-        "query_string": "b'x=1'",
+        "query_string": "x=1",
+        "subprotocols": [],
         "state": {"pool": "a pool"},
+        "custom": "mine",
     }
 
 

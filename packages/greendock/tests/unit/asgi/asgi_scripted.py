@@ -101,7 +101,7 @@ async def _through(pieces: Iterable[bytes], cfg: Any, peer: Any) -> tuple[Script
         if transport.ended:
             break
         connection.data_received(piece)
-        for _ in range(20):
+        for _ in range(5):
             await asyncio.sleep(0)
     for _ in range(60):
         await asyncio.sleep(0)
