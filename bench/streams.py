@@ -92,7 +92,9 @@ def main() -> None:
     with run.started(chosen, lambda text: print(text, file=sys.stderr), processes.setup(chosen)) as running:
         for repeat in range(options.repeats):
             for peer in running:
-                requests = tuple(load.measure(peer, cell, repeat, 1).rate for cell in REQUESTS)
+                requests = tuple(
+                    load.measure(peer, cell, repeat, 1 + (cell.workload == "upload")).rate for cell in REQUESTS
+                )
                 found[peer.peer.title].append(uvloop.run(_measure(peer, requests)))
     columns = [*(f"{cell.workload} c={cell.connections}" for cell in REQUESTS), "round trips/s", "p99 ms", "events/s"]
     columns += ["delay p99 ms", "memory MiB"]
