@@ -15,7 +15,9 @@ from greendock.contrib.lean.worker import HEAD_SECONDS
 async def _trickled_head() -> bytes:
     mine, theirs = socket.socketpair()
     with mine, theirs:
-        worker, transport = ScriptedWorker(Config()), Transport(PEER, mine)
+        cfg = Config()
+        cfg.set("keepalive", 75)
+        worker, transport = ScriptedWorker(cfg), Transport(PEER, mine)
         connection = Connection(worker)  # type: ignore[arg-type]
         connection.connection_made(transport)
         connection.data_received(b"GET / HTTP/1.1\r\nHost")

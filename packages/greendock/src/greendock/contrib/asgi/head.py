@@ -61,7 +61,7 @@ def parse(head: bytes, peer: Peer, number: int) -> Head:
 def _plain(head: bytes, peer: Peer) -> Head | None:
     limits = peer.limits
     match = _PLAIN_HEAD.fullmatch(head)
-    if match is None or len(head) > limits.limit_request_field_size:
+    if match is None or len(head) > limits.limit_request_field_size or match.end(3) > limits.limit_request_line:
         return None
     method, target, minor, section = match.groups()
     headers = []
