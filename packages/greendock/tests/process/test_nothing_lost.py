@@ -165,16 +165,6 @@ def test_an_idle_worker_killed(serve: Serve, loaded: Callable[..., Loaded], work
     assert counts.failed == 0, counts.table()
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize(
-    ("worker_class", "settings", "held"),
-    [("lean", {"GUNICORN_THREADS": "4"}, 4), ("asgi", {}, 10)],  # each of hey's ten clients has one POST under way
-)
-def test_a_busy_worker_killed_loses_no_more_than_it_held(
-    serve: Serve, loaded: Callable[..., Loaded], worker_class: str, settings: dict[str, str], held: int
-) -> None:
-    server = serve(works(worker_class), GUNICORN_WORKER_CLASS=worker_class, **settings)
-=======
 def stopped_before_its_first_connection(server: Server) -> int:
     """Add workers until one is stopped that has booted and holds no connection; it can then take none.
 
@@ -199,10 +189,14 @@ def connections(pid: int) -> set[str]:
     return established & {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
 
 
-def test_a_busy_worker_killed_loses_no_more_than_it_held(serve: Serve, loaded: Callable[..., Loaded]) -> None:
-    threads = 4
-    server = serve(WORKS, GUNICORN_THREADS=str(threads))
->>>>>>> main
+@pytest.mark.parametrize(
+    ("worker_class", "settings", "held"),
+    [("lean", {"GUNICORN_THREADS": "4"}, 4), ("asgi", {}, 10)],  # each of hey's ten clients has one POST under way
+)
+def test_a_busy_worker_killed_loses_no_more_than_it_held(
+    serve: Serve, loaded: Callable[..., Loaded], worker_class: str, settings: dict[str, str], held: int
+) -> None:
+    server = serve(works(worker_class), GUNICORN_WORKER_CLASS=worker_class, **settings)
     with loaded(server) as counts:
         before = set(server.workers())
         os.kill(min(before), signal.SIGKILL)
