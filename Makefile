@@ -15,7 +15,7 @@ CODE := .
 # Greendock's own developers have more to do; a project made from the template does not have this file.
 -include packages/maintainers/maintainers.mk
 
-.PHONY: help up dev monitoring run shell down logs test lint format rollout upgrade sbom audit clean
+.PHONY: help up dev monitoring run shell down top logs test lint format rollout upgrade sbom audit clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ shell: ## a shell in the running application's container
 
 down: ## stop the stack; leaves no container and no network
 	@docker compose down --remove-orphans
+
+top: ## every replica and worker as they go on: requests, times, CPU, memory (q ends it)
+	@$(GREENDOCK) top --all $(ARGS)
 
 logs: ## follow both logs (Ctrl-C stops following)
 	@docker compose logs --follow --tail 100

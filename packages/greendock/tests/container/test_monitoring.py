@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,12 @@ def test_replicas_are_found_and_a_fault_is_an_alert(tmp_path: Path) -> None:
                 "requests are counted by both",
                 LONG,
             )
+            done = stack.run(sys.executable, "-m", "greendock", "top", "--all", "--json", "--interval", "1")
+        shown = json.loads(done.stdout)
+        assert len(shown["replicas"]) == 2, done.stderr
+        assert all(replica["readiness"] == "ready: 1/1 workers" for replica in shown["replicas"])
+        assert sum(replica["requests_per_second"] for replica in shown["replicas"]) > 0
+        assert shown["proxies"][0]["statuses"]["2xx"] > 0
         assert stack.query("sum(rate(nginx_http_responses_total[10s]))")[""] > 0
         assert stack.firing() == set()
         wait_for(lambda: stack.query("nginx_requests_uncounted_total"), "the proxy says what it has lost")
