@@ -43,8 +43,8 @@ class Proxy:
     ) -> None:
         """Send new requests to ``containers`` alone; ``share`` percent of them to ``canaries``.
 
-        With ``wait``, return only when nothing uses the former ones any more: requests under way have ended, and
-        what is longer than NGINX_SHUTDOWN_TIMEOUT has been cut.
+        With ``wait``, return when nothing uses the former ones any more, at most NGINX_SHUTDOWN_TIMEOUT later. What
+        is longer, a WebSocket for one, goes on for as long as its replica does.
         """
         few = (f"{self.address(each)}={share}" for each in canaries)
         self._upstream(*map(self.address, containers), *few, wait=wait)
