@@ -159,6 +159,10 @@ class Engine:
         limit = [] if seconds is None else ["--time", str(seconds)]
         self._output("stop", *limit, *(container.id for container in containers))
 
+    def signal(self, container: Container, name: str) -> None:
+        """Send a signal to the container's first process; with its stop signal, the engine does not start it again."""
+        self._output("kill", "--signal", name, container.id)
+
     def remove(self, containers: Sequence[Container]) -> None:
         """Remove stopped containers and their anonymous volumes."""
         self._output("rm", "--volumes", *(container.id for container in containers))

@@ -41,7 +41,7 @@ class Judge:
             raise RolloutError(f"{_WATCH}={seconds}: accepted: a number of seconds; nothing was changed") from None
 
     def check(self, proxy: Proxy, new: Sequence[Container]) -> None:
-        """Ask each new replica as Nginx would. Raises ``RolloutError`` where one does not answer, or with 500 or more."""
+        """Ask each new replica as Nginx would. Raises ``RolloutError`` where one answers with 500 or more, or not."""
         if self.path == _OFF:
             return
         with self._progress.step(f"ask each new replica for {self.path}"):

@@ -76,20 +76,28 @@ class NginxRollout:
             raise RolloutError(f"the new Nginx cannot be used, the old one serves: {_said(error)}") from error
         return new
 
-    def switch(self, old: Container, new: Container) -> None:
-        """Have ``new`` accept beside ``old``, judge its answers, then let ``old`` end. Raises ``RolloutError``."""
+    def switch(self, old: Container, new: Container) -> Container:
+        """Have ``new`` accept beside ``old``, judge its answers, then have ``old`` accept no more; return ``new``.
+
+        Raises ``RolloutError``; the old one then serves.
+        """
         try:
             before = self._judge.before(old)
             with self._progress.step(
                 f"start Nginx beside the old one; wait until healthy, {self._timeout:g} s at most"
             ):
                 self._engine.start([new])
-                wait_healthy(self._engine, self._progress, lambda: self._beside(old), self._timeout)
+                (new,) = wait_healthy(self._engine, self._progress, lambda: self._beside(old), self._timeout)
             self._judge.watch(new, before)
+            self._engine.signal(old, "QUIT")
         except (EngineError, RolloutError, KeyboardInterrupt) as error:
             self._progress.note("roll back")
             self.undo(old)
             raise RolloutError(f"{_said(error)}; the old Nginx serves") from error
+        return new
+
+    def finish(self, old: Container) -> None:
+        """Wait for the end of ``old``, within its stop grace period, and remove it."""
         try:
             with self._progress.step("let the old Nginx end the requests under way; remove it"):
                 self._discard([old])
@@ -131,7 +139,7 @@ class NginxRollout:
     def plan_after(self) -> list[str]:
         """Return the steps after the application's, for a reader."""
         return [
-            "where Nginx differs: start it beside the old one, both accept; watch the answers, go back if they are worse",
+            "where Nginx differs: start it beside the old one, both accept; go back if the answers are worse",
             "let the old Nginx end the requests under way; remove it",
         ]
 

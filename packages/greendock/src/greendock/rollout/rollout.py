@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -13,7 +13,7 @@ from greendock.rollout.engine import Container, Engine, EngineError, Service
 from greendock.rollout.generations import Generations, split
 from greendock.rollout.judging import Judge
 from greendock.rollout.progress import Progress
-from greendock.rollout.proxy import find_proxy
+from greendock.rollout.proxy import Proxy, find_proxy
 from greendock.rollout.waiting import RolloutError, wait_healthy
 from greendock.rollout.workers import Workers
 
@@ -74,15 +74,17 @@ class Rollout:
     def _previous(self) -> str:
         return f"{self._service.image}-previous"
 
-    def run(self) -> Outcome:
+    def run(self, change_proxy: Callable[[], Container]) -> Outcome:
         """Roll out; return how it ended.
 
+        ``change_proxy`` is called when all requests go to the new version and the old one still runs, and returns the
+        Nginx that serves from then on. So a WebSocket, which ends with the old version, comes back to that one.
         Raises ``RolloutError``; the old version then serves, unless the text says otherwise.
         """
         generations = self._look()
         old = generations.serving
         if self._options.source == "canary":
-            return self._promote(generations)
+            return self._promote(generations, change_proxy)
         if self._ends_canary(generations):
             return Outcome.ENDED
         self._clear(generations)
@@ -94,13 +96,13 @@ class Rollout:
             if not new:
                 return Outcome.UNCHANGED
             self._release()
-            self._start(old, new)
+            new = self._start(old, new)
             if self._options.canary and not self._try_share(old, new):
                 return Outcome.WAITING
             self._switch(old, new)
         except BaseException as error:
             raise self._undo(error, before) from error
-        self._retire(old, new)
+        self._retire(old, new, change_proxy)
         self._workers.replace()
         return Outcome.REPLACED
 
@@ -111,7 +113,7 @@ class Rollout:
             raise RolloutError(f"no container of {APP} runs: start the stack first (make up)")
         return serving[-1].image
 
-    def _promote(self, generations: Generations) -> Outcome:
+    def _promote(self, generations: Generations, change_proxy: Callable[[], Container]) -> Outcome:
         """Give the canary all requests."""
         new = self._canaries(generations)
         if not new:
@@ -121,7 +123,7 @@ class Rollout:
             self._switch(old, new)
         except BaseException as error:
             raise self._undo(error, old[-1].image) from error
-        self._retire([*old, *(each for each in generations.leftover if each not in new)], new)
+        self._retire([*old, *(each for each in generations.leftover if each not in new)], new, change_proxy)
         self._workers.replace()
         return Outcome.REPLACED
 
@@ -200,21 +202,22 @@ class Rollout:
             self._progress.note("neither image nor configuration of the application differ: it stays")
         return new
 
-    def _start(self, old: Sequence[Container], new: Sequence[Container]) -> None:
-        """Start the new replicas while the old ones get all requests, and see what they answer."""
+    def _start(self, old: Sequence[Container], new: Sequence[Container]) -> list[Container]:
+        """Start the new replicas while the old ones get all requests, and see what they answer; return them healthy."""
         known = {container.id for container in old}
         with self._step(f"point Nginx at the {_replicas(len(old))} that run, so that new ones get nothing yet"):
             self._proxy.point_at([each for each in old if each.status == "running"] or old, wait=False)
         with self._step(f"start {_replicas(len(new))} of the new version beside the old"):
             self._engine.start(new)
         with self._step(f"wait until healthy, {self._options.timeout:g} s at most"):
-            wait_healthy(
+            healthy = wait_healthy(
                 self._engine,
                 self._progress,
                 lambda: [each for each in self._all() if each.id not in known],
                 self._options.timeout,
             )
-        self._judge.check(self._proxy, new)
+        self._judge.check(self._proxy, healthy)
+        return healthy
 
     def _try_share(self, old: Sequence[Container], new: Sequence[Container]) -> bool:
         """Give the new version its share; return whether it proved good, or ``False`` where somebody decides."""
@@ -258,9 +261,15 @@ class Rollout:
     def _all(self) -> list[Container]:
         return self._engine.containers(self._service)
 
-    def _retire(self, old: Sequence[Container], new: Sequence[Container]) -> None:
+    def _retire(
+        self, old: Sequence[Container], new: Sequence[Container], change_proxy: Callable[[], Container]
+    ) -> None:
         """From here on there is no way back: an old replica may have stopped. What fails is left to the next run."""
         try:
+            proxy = Proxy(self._engine, change_proxy())
+            if proxy.container.id != self._proxy.container.id:
+                self._proxy = proxy
+                self._proxy.point_at(new, wait=True)
             self._remove_served(old)
             with self._step(f"let Nginx follow {self._proxy.default} again"):
                 self._proxy.release(new)

@@ -6,7 +6,7 @@ Nginx's volume from before the first switch, so that a page of either finds its 
 
 from __future__ import annotations
 
-from greendock.rollout.engine import Engine, EngineError
+from greendock.rollout.engine import Container, Engine, EngineError
 from greendock.rollout.judging import Judge
 from greendock.rollout.nginx import NginxRollout
 from greendock.rollout.progress import Progress
@@ -45,20 +45,23 @@ class SiteRollout:
             self._name(names)
             said = "interrupted" if isinstance(error, KeyboardInterrupt) else error
             raise RolloutError(f"{said}; the old version serves") from error
+        change = _Change(self._nginx, proxy, new)
         try:
-            outcome = app.run() if self._with_app else Outcome.UNCHANGED
+            outcome = app.run(change) if self._with_app else Outcome.UNCHANGED
         except BaseException:
-            if self._nginx:
+            if self._nginx and not change.done:
                 self._nginx.undo(proxy)
             raise
         if outcome == Outcome.ENDED:
             self._name(names)
         elif self._nginx and outcome == Outcome.WAITING:
             self._nginx.put_off(proxy)
-        elif self._nginx and new:
-            self._nginx.switch(proxy, new)
-        elif self._nginx and outcome == Outcome.UNCHANGED:
+        elif self._nginx and outcome == Outcome.UNCHANGED and not new:
             self._nginx.reload(proxy)
+        elif self._nginx and new:
+            change()
+            change.raise_failure()
+            self._nginx.finish(proxy)
 
     def _take_images(self) -> None:
         chosen = [self._services[APP]] * self._with_app + ([self._nginx.service] if self._nginx else [])
@@ -87,3 +90,28 @@ class SiteRollout:
             steps += self._nginx.plan_after()
         for number, step in enumerate(steps, 1):
             self._progress.note(f"{number}. {step}")
+
+
+class _Change:
+    """The change from one Nginx to another, made once: when the application's rollout calls, or after it."""
+
+    def __init__(self, nginx: NginxRollout | None, old: Container, new: Container | None) -> None:
+        self._nginx, self._old, self._new = nginx, old, new
+        self._serving = old
+        self._failure: RolloutError | None = None
+        self.done = False
+
+    def __call__(self) -> Container:
+        """Return the Nginx that serves. What fails is kept for later: the application's rollout goes on."""
+        if self._nginx and self._new and not self.done:
+            self.done = True
+            try:
+                self._serving = self._nginx.switch(self._old, self._new)
+            except RolloutError as error:
+                self._failure = error
+        return self._serving
+
+    def raise_failure(self) -> None:
+        """Raise what has failed, if anything has."""
+        if self._failure:
+            raise self._failure

@@ -59,6 +59,7 @@ class Stack:
         self.environment = clean_environment(
             COMPOSE_PROJECT_NAME=self.name,
             GREENDOCK_TAG=self.name,
+            GREENDOCK_PORT_IMAGE=f"greendock-port:{self.name}",
             NGINX_PUBLISHED_PORT=f"{published}{self.port}",
             NGINX_PUBLISHED_TLS_PORT=f"{published}{self.tls_port}",
             **environment,
