@@ -78,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         _upstream,
         "point Nginx at these addresses, wait until none of the old is used; without any, say where it points",
     )
-    upstream.add_argument("addresses", nargs="*", metavar="HOST:PORT", help="HOST:PORT=10: a canary, 10 percent of requests")
+    upstream.add_argument(
+        "addresses", nargs="*", metavar="HOST:PORT", help="HOST:PORT=10: a canary, 10 percent of requests"
+    )
     upstream.add_argument("--default", action="store_true", help="return to NGINX_UPSTREAM")
     upstream.add_argument("--no-wait", action="store_true", help="return as soon as new requests go there")
     add("settle", _settle, "return when no former worker of Nginx is left")

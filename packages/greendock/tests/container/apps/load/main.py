@@ -19,7 +19,8 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """``/slow`` takes 2 s, ``/ws`` is the WebSocket, ``/setting`` tells a secret.
+    """``/slow`` takes 2 s, ``/ws`` is the WebSocket, ``/setting`` tells a secret,
+    ``/fails`` does so in a version called bad.
 
     Anything else answers version, container and size of the body.
     """
@@ -28,6 +29,8 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         raise StopIteration  # Gunicorn then closes the connection without a response of its own
     if environ["PATH_INFO"] == "/slow":
         time.sleep(2)
+    if environ["PATH_INFO"] == "/fails" and VERSION.startswith("bad"):
+        raise RuntimeError("bad on purpose")
     if environ["PATH_INFO"] == "/setting":
         return _answer(start_response, os.environ.get("DATABASE_URL", ""))
     size = 0
