@@ -54,6 +54,7 @@ def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int, as
         old = fingerprint(style)
         site.set_version("two")
         style.write_text("/* two */")
+        (site.folder / "app/static/page.0a1b2c3d.js").unlink()
         with Everything(site.url(), rate=100) as clients:
             # Every client is at work before it begins.
             wait_for(lambda: clients.results["2 s"].total >= 3, "slow requests have been answered")
@@ -71,6 +72,7 @@ def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int, as
         # A page of either version finds its own.
         assert site.static("app.css").text == "/* two */"
         assert "two" not in site.get(f"/static/app.css?v={old}").raise_for_status().text
+        assert site.get("/static/page.0a1b2c3d.js").text == "page();\n"
         assert Compose(site).leaves_alone(replicas)
 
 
