@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from greendock.rollout.engine import Container, Engine, EngineError, Service
 from greendock.rollout.judging import Judge
 from greendock.rollout.progress import Progress
-from greendock.rollout.proxy import NGINX, PORT, Proxy, serving_proxy
+from greendock.rollout.proxy import NGINX, Proxy, serving_proxy
 from greendock.rollout.waiting import RolloutError, wait_healthy
 
 # In a container of its own: what this version's configuration needs is there, and its static files are shared.
@@ -29,17 +29,10 @@ class NginxRollout:
         self._judge = judge
         self._timeout = timeout
         self.service = services[NGINX]
-        self._check_ports(services.get(PORT))
-
-    def _check_ports(self, port: Service | None) -> None:
-        if port is None or self.service.publishes:
+        if self.service.publishes:
             raise RolloutError(
-                f"two containers of {NGINX} cannot publish one port: {PORT} in docker-compose.yml does it"
-            )
-        if not any(each.alive for each in self._engine.containers(port)):
-            raise RolloutError(
-                f"{PORT} does not run, which holds the published ports: `docker compose up --detach --wait` starts it, "
-                "once, with a gap of seconds. Until then `--app` rolls out the application"
+                f"{NGINX} publishes ports of its own, which two containers cannot: `--app` rolls out the application, "
+                f"`docker compose up` replaces {NGINX} with a gap"
             )
 
     def settle(self) -> Container:

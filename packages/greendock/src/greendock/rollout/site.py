@@ -10,7 +10,7 @@ from greendock.rollout.engine import Container, Engine, EngineError
 from greendock.rollout.judging import Judge
 from greendock.rollout.nginx import NginxRollout
 from greendock.rollout.progress import Progress
-from greendock.rollout.proxy import NGINX, find_proxy
+from greendock.rollout.proxy import NGINX, PORT, find_proxy
 from greendock.rollout.rollout import APP, Options, Outcome, Rollout
 from greendock.rollout.waiting import RolloutError
 
@@ -26,6 +26,12 @@ class SiteRollout:
         for name in (APP, NGINX):
             if name not in self._services:
                 raise EngineError(f"the Compose file has no service {name}")
+        port = self._services.get(PORT)
+        if port is None or not any(each.alive for each in engine.containers(port)):
+            raise RolloutError(
+                f"no container of {PORT} runs, which holds the published ports: `docker compose up --detach --wait` "
+                "starts it, once with a gap of seconds"
+            )
         self._judge = Judge(engine, progress, self._services[APP])
         self._with_app = app
         self._nginx = NginxRollout(engine, progress, self._services, self._judge, options.timeout) if nginx else None
