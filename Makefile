@@ -15,7 +15,7 @@ CODE := .
 # Greendock's own developers have more to do; a project made from the template does not have this file.
 -include packages/maintainers/maintainers.mk
 
-.PHONY: help up dev run shell down logs test lint format rollout upgrade clean
+.PHONY: help up dev run shell down logs test lint format rollout upgrade sbom audit clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,13 @@ test: $(BEFORE_TEST) ## start the stack in containers of its own and test your a
 
 upgrade: ## bring this project the template's next version (ARGS=... is handed on to Copier)
 	@$(GREENDOCK) upgrade $(ARGS)
+
+sbom: ## what is in both images, as CycloneDX: dist/*.cdx.json
+	docker compose build
+	$(UV) run --quiet --group audit greendock sbom
+
+audit: sbom ## known vulnerabilities of what is in both images
+	$(UV) run --quiet --group audit greendock audit $(ARGS)
 
 lint: $(BEFORE_LINT) ## every static check
 	$(UV) lock --check

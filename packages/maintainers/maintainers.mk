@@ -58,6 +58,7 @@ lint-machinery:
 	$(RUN) hadolint Dockerfile bench/Dockerfile
 	git ls-files -z ':!template' | xargs -0 awk 'FNR == 1 && /^#!.*sh$$|^# shellcheck shell=/ { print FILENAME } { nextfile }' \
 		| xargs $(RUN) shellcheck
+	$(RUN) zizmor --offline --no-progress --quiet .github template/project/*/workflows
 	$(RUN) deploy/kubernetes/check
 	@mkdir -p .cache
 	$(RUN) greendock proxy config > .cache/nginx-rendered.conf && $(RUN) gixy .cache/nginx-rendered.conf
