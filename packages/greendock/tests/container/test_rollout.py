@@ -14,6 +14,7 @@ import pytest
 from greendock.proxy.static import fingerprint
 from greendock.testing.load import Result, Running, load, slow_requests, table, uploads, websocket
 from tests.container.stack import Site, started
+from tests.container.support import docker
 from tests.support import wait_for
 
 # Short where nothing is measured; the defaults take longer for slower clients.
@@ -163,7 +164,7 @@ def test_whatever_fails_the_old_version_goes_on_serving(tmp_path: Path) -> None:
 def test_nginx_is_reloaded_and_replaced_without_loss_and_only_by_one_that_works(tmp_path: Path) -> None:
     site = Site(tmp_path / "site", QUICK)
     mount = "      - ./nginx/server.d:/opt/greendock/nginx/server.d:ro\n"
-    site.edit("docker-compose.yml", lambda text: text.replace("    volumes:\n", f"    volumes:\n{mount}", 1))
+    site.edit("docker-compose.yml", lambda text: text.replace("      - proxy-buffers", f"{mount}      - proxy-buffers"))
     mine = site.folder / "nginx/server.d/mine.conf"
     try:
         site.start(replicas=2)
@@ -244,51 +245,68 @@ def test_the_release_command_runs_once_before_anything_new_serves_and_workers_fo
         site.down()
 
 
-# Each step of a rollout of both, and which version serves when it is killed there.
+# What a rollout of both has just told when it is killed, and which version serves then.
 STEPS = [
-    ("build", "old"),
-    ("create a container of Nginx", "old"),
-    ("create 1 replica", "old"),
-    ("point Nginx at the 1 replica", "old"),
-    ("start 1 replica", "old"),
-    ("ask each new replica", "old"),
-    ("point Nginx at the new ones", "either"),
-    ("watch the answers", "new"),
-    ("wait until nothing uses the old", "new"),
-    ("start Nginx beside", "new"),
-    ("let the old ones drain", "new"),
-    ("let Nginx follow", "new"),
-    ("let the old Nginx end", "new"),
+    (["create a container of Nginx"], "old"),
+    (["create 1 replica"], "old"),
+    (["point Nginx at the 1 replica"], "old"),
+    (["start 1 replica"], "old"),
+    (["ask each new replica"], "old"),
+    (["point Nginx at the new ones"], "either"),
+    (["watch the answers"], "new"),
+    (["wait until nothing uses the old"], "new"),
+    (["start Nginx beside"], "either"),  # the new Nginx follows DNS, which has both
+    (["start Nginx beside", "let the old ones drain"], "new"),
+    (["start Nginx beside", "let Nginx follow"], "new"),
+    (["let the old Nginx end"], "new"),
 ]
 
 
 def test_a_rollout_killed_at_any_step_loses_nothing_and_the_next_run_clears_up(tmp_path: Path) -> None:
-    """Each run clears up after the one before, and is killed itself one step further."""
-    with started(tmp_path / "site", settings=QUICK) as site:
-        serving = site.version()
+    """Each run clears up after the one before, and is killed itself at another step."""
+    site = Site(tmp_path / "site", QUICK | {"GREENDOCK_ROLLOUT_WATCH": "1"})
+    images = [f"greendock-{tier}:{site.name}" for tier in ("app", "nginx")]
+    try:
+        site.start()
+        for image in images:
+            docker("tag", image, f"{image}-one")
+        site.set_version("two")
+        (site.folder / "app/static/app.css").write_text("/* two */")
+        site.compose("build", "app", "nginx")
+        for image in images:
+            docker("tag", image, f"{image}-two")
         with load(site.url(), rate=50) as reading, load(site.url(), rate=50, post=True) as writing:
-            for number, (step, serves) in enumerate(STEPS):
-                before = serving
-                site.set_version(f"v{number}")
-                (site.folder / "app/static/app.css").write_text(f"/* {number} */")
-                seen = kill_at(site, step)
-                expected = {"old": {before}, "new": {f"v{number}"}, "either": {before, f"v{number}"}}[serves]
-                wait_for(lambda: site.version() in expected, f"{expected} after {step}: {seen}")  # noqa: B023
-                serving = site.version()
-            site.set_version("last")
-            assert re.search("finish an interrupted rollout", site.rollout())
-        assert site.version() == "last"
+            for steps, serves in STEPS:
+                before = site.version()
+                after = name_other_version(images, before)
+                seen = kill_at(site, *steps)
+                expected = {"old": [before], "new": [after], "either": [before, after]}[serves]
+                wait_for(lambda: site.version() in expected, f"{expected} after {steps}: {seen}")  # noqa: B023
+            last = name_other_version(images, site.version())
+            site.rollout("--no-build")
+        assert site.version() == last
         assert len(site.containers("app")) == len(site.containers("nginx")) == 1
-        assert site.static("app.css").text == f"/* {len(STEPS) - 1} */"
+        assert ("two" in site.get("/static/app.css").text) == (last == "two")
         assert follows_dns(site)
         assert Compose(site).leaves_alone()
+    finally:
+        site.down()
+        docker("image", "rm", *(f"{image}-{version}" for image in images for version in ("one", "two")), check=False)
     assert not reading.result.failed + writing.result.failed, (reading.result, writing.result)
 
 
-def kill_at(site: Site, step: str) -> str:
-    """Start a rollout, kill it, with every command it has started, as soon as it tells ``step``; return its output."""
-    rolling = site.start_rollout()
-    seen = wait_for_step(rolling, step)
+def name_other_version(images: list[str], version: str) -> str:
+    """Give the images of the version that does not serve the names that a rollout takes; return that version."""
+    other = {"one": "two", "two": "one"}[version]
+    for image in images:
+        docker("tag", f"{image}-{other}", image)
+    return other
+
+
+def kill_at(site: Site, *steps: str) -> str:
+    """Start a rollout, kill it, with every command it has started, when it has told ``steps``; return its output."""
+    rolling = site.start_rollout("--no-build")
+    seen = "".join(wait_for_step(rolling, step) for step in steps)
     os.killpg(rolling.pid, signal.SIGKILL)
     rolling.communicate()
     return seen
