@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("what", choices=("rollout", "compose", "nginx", "both", "reload", "bad", "swarm"))
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--times", type=int, default=5, help="how many rollouts in a row")
+    parser.add_argument("--asgi", action="store_true", help="the worker asgi and its application")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "swarm":
@@ -38,7 +39,7 @@ def main() -> int:
         settings = {"NGINX_SHUTDOWN_TIMEOUT": "30s", "NGINX_CLIENT_MAX_BODY_SIZE": "300m"}
         settings |= {"GREENDOCK_ROLLOUT_WATCH": "10"}
         kinds = {"rollout": _rollouts, "compose": _compose, "nginx": _nginx, "both": _both, "reload": _reload}
-        with started(Path(folder) / "site", given.replicas, settings) as site:
+        with started(Path(folder) / "site", given.replicas, settings, given.asgi) as site:
             (kinds | {"bad": _bad})[given.what](site, given)
     return 0
 
