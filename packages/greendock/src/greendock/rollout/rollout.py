@@ -168,7 +168,7 @@ class Rollout:
             except EngineError as error:
                 raise RolloutError(f"the release command failed: {error}") from error
 
-    def _forget_release(self) -> None:
+    def forget_release(self) -> None:
         """Remove the container that `docker compose up` once ran the release command in, when its image is another.
 
         Compose would replace it at the next `up`, and with it every service that depends on it.
@@ -192,7 +192,7 @@ class Rollout:
         """Create as many replicas of the new version; return them, or none where nothing differs from the old."""
         count, known = len(old), {container.id for container in old}
         with self._step(f"create {_replicas(count)} of the new version"):
-            self._forget_release()
+            self.forget_release()
             self._engine.create_beside(self._service, 2 * count)
             new = [each for each in self._all() if each.id not in known]
             if not self._options.always and {each.version for each in (*old, *new)} == {old[0].version}:
@@ -315,7 +315,7 @@ class Rollout:
             if generations.finished:
                 return RolloutError(f"{reason} after the switch; the new version serves")
             self._engine.tag(before, self._service.image)
-            self._forget_release()
+            self.forget_release()
         except EngineError as second:
             return RolloutError(f"{reason}; rolling back failed as well, run this again to finish it: {second}")
         return RolloutError(f"{reason}; the old version serves")

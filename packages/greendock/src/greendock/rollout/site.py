@@ -49,6 +49,7 @@ class SiteRollout:
             new = self._nginx.prepare(proxy) if self._nginx else None
         except (EngineError, RolloutError, KeyboardInterrupt) as error:
             self._name(names)
+            app.forget_release()
             said = "interrupted" if isinstance(error, KeyboardInterrupt) else error
             raise RolloutError(f"{said}; the old version serves") from error
         change = _Change(self._nginx, proxy, new)
