@@ -37,7 +37,7 @@ def main() -> int:
                 _swarm(cluster)
             return 0
         settings = {"NGINX_SHUTDOWN_TIMEOUT": "30s", "NGINX_CLIENT_MAX_BODY_SIZE": "300m"}
-        settings |= {"GREENDOCK_ROLLOUT_WATCH": "10"}
+        settings |= {"GREENDOCK_ROLLOUT_WATCH": "3"}
         kinds = {"rollout": _rollouts, "compose": _compose, "nginx": _nginx, "both": _both, "reload": _reload}
         with started(Path(folder) / "site", given.replicas, settings, given.asgi) as site:
             (kinds | {"bad": _bad})[given.what](site, given)
