@@ -186,7 +186,7 @@ def connections(pid: int) -> set[str]:
     """Return the inodes of a process's established TCP connections."""
     rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
     established = {f"socket:[{row[9]}]" for row in rows if row[3] == "01"}
-    return established & {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
+    return established & {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
 
 
 @pytest.mark.parametrize(
