@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         formats=("table", "json"),
     )
     add("proxy", "Render, check, run and steer Nginx: `greendock proxy --help`.")
+    add("top", "Show requests, workers, CPU and memory as they go on: `greendock top --help`.")
     add("up", "Build and start the stack of this folder, and wait until it is healthy: `greendock up --help`.")
     add("rollout", "Replace the running application, or Nginx, on this host: `greendock rollout --help`.")
     add("sbom", "Write what is in the images, as CycloneDX: `greendock sbom --help`.")
@@ -229,7 +230,21 @@ def _audit(arguments: list[str]) -> int:
     return audit.main(arguments)
 
 
-_PARTS = {"proxy": _proxy, "rollout": _rollout, "up": _up, "upgrade": _upgrade, "sbom": _sbom, "audit": _audit}
+def _top(arguments: list[str]) -> int:
+    from greendock.command import top
+
+    return top.main(arguments)
+
+
+_PARTS = {
+    "proxy": _proxy,
+    "rollout": _rollout,
+    "top": _top,
+    "up": _up,
+    "upgrade": _upgrade,
+    "sbom": _sbom,
+    "audit": _audit,
+}
 
 
 def _health(options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from greendock.env.problems import ConfigurationError
 from greendock.host import scheduling
-from greendock.proxy import certificate, configuration, maintenance, master, networks, pause, renewal, static
+from greendock.proxy import certificate, configuration, maintenance, master, networks, pause, renewal, requests, static
 from greendock.proxy.render import certificate_paths, is_self_signed, render, worker_processes
 from greendock.proxy.rundir import RunDir
 from greendock.proxy.template import TemplateError
@@ -128,6 +128,8 @@ def _run(options: argparse.Namespace, values: dict[str, Any]) -> None:
     _announce(values)
     if values["NGINX_TLS"] == "on" and values["NGINX_ACME_WEBROOT"] is not None:
         _reload_on_renewal(values)
+    if values["NGINX_METRICS"]:
+        _count_requests(values, rundir)
     command = [*_nginx(values, rundir, rundir.configuration), "-g", "daemon off;"]
     scheduling.choose(values["NGINX_SCHEDULER"])
     _become(command)
@@ -144,6 +146,26 @@ def _reload_on_renewal(values: dict[str, Any]) -> None:
             subprocess.run([sys.executable, "-m", "greendock", "proxy", "reload"], check=False)
     finally:
         os._exit(0)  # whatever happens, this process must not become a second Nginx
+
+
+def _count_requests(values: dict[str, Any], rundir: RunDir) -> None:
+    """Leave a small process behind that counts requests for ``/metrics``."""
+    port = values["NGINX_METRICS_PORT"]
+    try:
+        receiver = requests.listen(port)
+    except OSError as error:
+        raise RefusedError(f"NGINX_METRICS_PORT={port}: {error.strerror}: accepted: a free UDP port") from error
+    rundir.write(requests.PAGE, requests.Counts().page(0, None))
+    with receiver:
+        if os.fork() != 0:
+            return
+        try:
+            certificate = None if values["NGINX_TLS"] == "off" else certificate_paths
+            requests.serve(
+                receiver, lambda text: rundir.write(requests.PAGE, text), lambda: certificate and certificate(values)[0]
+            )
+        finally:
+            os._exit(0)  # whatever happens, this process must not become a second Nginx
 
 
 def _become(command: list[str]) -> NoReturn:

@@ -47,6 +47,13 @@ VARIABLES: tuple[Variable, ...] = (
             "127.0.0.0/8,::1/128",
             "Networks that may read /stub_status and /metrics on the internal port; give Prometheus's network here.",
         ),
+        (
+            "METRICS",
+            BOOLEAN,
+            "off",
+            "Also count requests by status, time, cache, limits and TLS version for /metrics (docs/metrics.md).",
+        ),
+        ("METRICS_PORT", PORT, "8082", "UDP port of the loopback address by which Nginx has them counted."),
         ("IPV6", choice("auto", "on", "off"), "auto", "Listen on IPv6 as well. `auto`: when the container has IPv6."),
         (
             "TRUSTED_PROXIES",
