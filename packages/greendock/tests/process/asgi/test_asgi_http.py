@@ -228,6 +228,16 @@ def test_a_gigabyte_is_uploaded_through_little_memory(start: Start) -> None:
     assert int(peak) < 200 * 1024
 
 
+def test_an_application_that_does_not_read_holds_the_client_back(server: Server) -> None:
+    (worker,) = server.workers()
+    before = resident(worker)
+    client = Client(server.port)
+    client.socket.settimeout(1)
+    with pytest.raises(TimeoutError):
+        client.send(post("/forever", bytes(64 * MIB)))
+    assert resident(worker) - before < 32 * 1024
+
+
 def resident(pid: int) -> int:
     """Return a process's memory in KiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
