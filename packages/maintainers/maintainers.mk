@@ -1,7 +1,7 @@
 # Commands for developing Greendock itself. The Makefile at the root includes this file where it exists.
 RUN := $(UV) run --quiet --all-packages --all-extras --all-groups
 # One session for each kind of test, with the benchmarks' own beside the machinery's.
-PYTEST := cd packages/greendock && $(abspath $(UV)) run --quiet --all-packages --all-extras --all-groups pytest --numprocesses auto
+PYTEST := cd packages/greendock && $(abspath $(UV)) run --quiet --all-packages --all-extras --all-groups pytest --numprocesses auto --dist worksteal
 SUITE := trixie
 RUFF_CONFIG := --config packages/maintainers/ruff.toml
 
@@ -14,7 +14,7 @@ BEFORE_MONITORING := monitoring-images
 BEFORE_TEST := test-deps engine base-images test-unit test-process test-container
 BEFORE_LINT := lint-machinery
 
-.PHONY: fuzz new locks local test-unit test-process test-container test-newest-python test-fresh test-deps lint-machinery engine engine-stop base-images monitoring-images \
+.PHONY: fuzz new locks local test-unit test-process test-container test-bench test-newest-python test-fresh test-deps lint-machinery engine engine-stop base-images monitoring-images \
 	reference bench bench-containers
 
 new: ## make a project from this commit (DIR=../site, ARGS="--defaults --data framework=django")
@@ -37,7 +37,10 @@ test-process: test-deps ## real Gunicorn, real Nginx, a real browser, as process
 	$(PYTEST) tests/process tests/browser
 
 test-container: test-deps engine monitoring-images ## the real stack in containers
-	export GREENDOCK_REQUIRE_ENGINE=1 && $(PYTEST) tests/container ../../bench/tests/test_in_containers.py
+	export GREENDOCK_REQUIRE_ENGINE=1 && $(PYTEST) tests/container
+
+test-bench: test-deps engine base-images ## the benchmark in containers, at its shortest
+	export GREENDOCK_REQUIRE_ENGINE=1 && $(PYTEST) ../../bench/tests/test_in_containers.py
 
 test-fresh: test-deps engine base-images ## `make up` and the whole of `make test` on a machine that has nothing (SUITE=trixie)
 	export FRESH_TESTS=all FRESH_SUITE=$(SUITE) && $(PYTEST) --numprocesses 0 tests/container/test_fresh.py
