@@ -15,7 +15,7 @@ CODE := .
 # Greendock's own developers have more to do; a project made from the template does not have this file.
 -include packages/maintainers/maintainers.mk
 
-.PHONY: help up dev run shell down logs test lint format rollout upgrade clean
+.PHONY: help up dev monitoring run shell down top logs test lint format rollout upgrade sbom audit clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ up: $(BEFORE_UP) ## build, start and wait until healthy; prints the address
 dev: $(BEFORE_UP) ## the same with your source mounted: an edit below app/ shows in seconds
 	@COMPOSE_FILE=$(subst $(eval ) ,:,$(wildcard docker-compose.yml docker-compose.override.yml) compose.dev.yml) $(GREENDOCK) up $(ARGS)
 
+monitoring: $(BEFORE_UP) $(BEFORE_MONITORING) ## the same with Prometheus and Alertmanager (docs/operating.md)
+	@COMPOSE_FILE=$(subst $(eval ) ,:,$(wildcard docker-compose.yml docker-compose.override.yml) deploy/monitoring/compose.yml) $(GREENDOCK) up $(ARGS)
+
 run: ## a command in a container of the application (CMD="python app/manage.py createsuperuser")
 	@docker compose run --rm app $(CMD)
 
@@ -34,6 +37,9 @@ shell: ## a shell in the running application's container
 
 down: ## stop the stack; leaves no container and no network
 	@docker compose down --remove-orphans
+
+top: ## every replica and worker as they go on: requests, times, CPU, memory (q ends it)
+	@$(GREENDOCK) top --all $(ARGS)
 
 logs: ## follow both logs (Ctrl-C stops following)
 	@docker compose logs --follow --tail 100
@@ -46,6 +52,13 @@ test: $(BEFORE_TEST) ## start the stack in containers of its own and test your a
 
 upgrade: ## bring this project the template's next version (ARGS=... is handed on to Copier)
 	@$(GREENDOCK) upgrade $(ARGS)
+
+sbom: ## what is in both images, as CycloneDX: dist/*.cdx.json
+	docker compose build
+	$(UV) run --quiet --group audit greendock sbom
+
+audit: sbom ## known vulnerabilities of what is in both images
+	$(UV) run --quiet --group audit greendock audit $(ARGS)
 
 lint: $(BEFORE_LINT) ## every static check
 	$(UV) lock --check

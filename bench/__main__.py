@@ -17,7 +17,7 @@ from bench import containers, cost_table, document, growth, peers, processes, re
 from bench.peers.model import ROOT, Peer
 from bench.results import Results
 from bench.running import Setup
-from bench.workloads import BY_NAME, CONNECTIONS, Cell, cells
+from bench.workloads import ALL, CONNECTIONS, Cell, cells
 
 _SCRATCH = ROOT / ".cache" / "bench"
 _CONTAINERS = "run-containers"
@@ -35,7 +35,7 @@ def main() -> int:
         document.write(results.read(path), document.PAGES, _more())
         return 0
     found, wanted = _chosen(peers.every(), options.peers), _cells(options)
-    setup = containers.setup(_say) if options.containers else processes.setup()
+    setup = containers.setup(_say) if options.containers else processes.setup(found)
     repeats = options.repeats or (1 if options.quick else 5)
     needed = run.seconds_needed(found, wanted, repeats, options.seconds)
     _say(f"{len(found)} peers, {len(wanted)} cells, {repeats} repeats: about {needed / 60:.0f} minutes")
@@ -109,7 +109,7 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
         names = dict.fromkeys(cell.workload for cell in wanted)
         wanted = [Cell(name, count) for name in names for count in counts]
     if not wanted:
-        raise SystemExit(f"bench: nothing to measure; workloads: {', '.join(BY_NAME)}")
+        raise SystemExit(f"bench: nothing to measure; workloads: {', '.join(each.name for each in ALL)}")
     return wanted
 
 
@@ -125,7 +125,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, help="how often everything is measured (default: 5)")
     parser.add_argument("--seconds", type=int, default=1, help="length of one measurement (default: 1)")
     parser.add_argument("--peers", default="", metavar="A,B", help="only these peers")
-    parser.add_argument("--workloads", default="", metavar="A,B", help=f"only these, out of {', '.join(BY_NAME)}")
+    parser.add_argument(
+        "--workloads", default="", metavar="A,B", help=f"only these, out of {', '.join(each.name for each in ALL)}"
+    )
     parser.add_argument("--connections", default="", metavar="N,M", help="these numbers of connections")
     parser.add_argument(
         "--document", nargs="?", const="", metavar="JSON", help="measure nothing; write the page from these results"

@@ -1,4 +1,4 @@
-"""The application for ASGI servers, on Starlette: the same answers as `bench/app.py`."""
+"""The application for ASGI servers, on Starlette: the same answers as `bench/app.py`. `/fastapi` is FastAPI's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import time
 from typing import Any
 
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -52,6 +53,14 @@ starlette = Starlette(
 )
 
 
+fastapi = FastAPI()
+
+
+@fastapi.get("/fastapi")
+async def _fastapi() -> dict[str, Any]:
+    return ITEM
+
+
 async def asgi(scope: Any, receive: Any, send: Any) -> None:
     """Serve one ASGI connection."""
     if scope["type"] == "http" and scope["path"] == "/hello":
@@ -63,6 +72,8 @@ async def asgi(scope: Any, receive: Any, send: Any) -> None:
         await _echo(receive, send)
     elif scope["type"] == "http" and scope["path"] == "/events":
         await _events(receive, send)
+    elif scope["type"] == "http" and scope["path"] == "/fastapi":
+        await fastapi(scope, receive, send)
     else:
         await starlette(scope, receive, send)
 

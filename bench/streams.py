@@ -1,7 +1,8 @@
-"""WebSocket round trips and server-sent events through ASGI peers: `python -m bench.streams`, about two minutes.
+"""ASGI peers behind Nginx, at what they are made for: `python -m bench.streams`, about three minutes.
 
-Round trips: 64 clients, each sends a message when the one before has come back. Events: 500 clients, each gets the time
-five times a second; delay is from the application to the client. Memory is that of all processes meanwhile.
+Requests: hello, JSON by FastAPI, waits of 50 ms, uploads of 10 MiB. Round trips: 64 clients, each sends a message when
+the one before has come back. Events: 500 clients, each gets the time five times a second; delay is from the application
+to the client. Memory is that of all processes meanwhile.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from dataclasses import dataclass
 
 import uvloop
 
-from bench import peers, processes, run
+from bench import load, peers, processes, run
 from bench.running import Running
+from bench.workloads import Cell
 
 PEERS = ("greendock-asgi", "nginx-uvicorn-worker", "nginx-granian", "nginx-hypercorn")
 SECONDS = 3.0
@@ -29,10 +31,14 @@ _MESSAGE = b"\x81\x85\x00\x00\x00\x00hello"  # masked with zeros
 _ANSWER = b"\x81\x05hello"
 
 
+REQUESTS = (Cell("hello", 64), Cell("fastapi", 64), Cell("wait", 64), Cell("wait", 1024), Cell("upload", 8))
+
+
 @dataclass
 class Figures:
-    """What one peer reached: a second, in milliseconds, in MiB."""
+    """What one peer reached: a second, in milliseconds, in MiB. ``requests`` is in the order of ``REQUESTS``."""
 
+    requests: tuple[float, ...]
     trips: float
     trip_p99: float
     events: float
@@ -62,7 +68,7 @@ async def _listen(port: int, end: float, delays: list[float]) -> None:
     writer.close()
 
 
-async def _measure(peer: Running) -> Figures:
+async def _measure(peer: Running, requests: tuple[float, ...]) -> Figures:
     took: list[float] = []
     end = time.monotonic() + SECONDS
     await asyncio.gather(*(_trips(peer.port, end, took) for _ in range(SOCKETS)))
@@ -73,7 +79,7 @@ async def _measure(peer: Running) -> Figures:
     memory = peer.memory()
     await listening
     p99 = [statistics.quantiles(values, n=100)[98] * 1000 for values in (took, delays)]
-    return Figures(len(took) / SECONDS, p99[0], len(delays) / SECONDS, p99[1], memory / 2**20)
+    return Figures(requests, len(took) / SECONDS, p99[0], len(delays) / SECONDS, p99[1], memory / 2**20)
 
 
 def main() -> None:
@@ -83,14 +89,20 @@ def main() -> None:
     options = parser.parse_args()
     chosen = [peer for peer in peers.every() if peer.name in PEERS]
     found: dict[str, list[Figures]] = {peer.title: [] for peer in chosen}
-    with run.started(chosen, lambda text: print(text, file=sys.stderr), processes.setup()) as running:
-        for _ in range(options.repeats):
+    with run.started(chosen, lambda text: print(text, file=sys.stderr), processes.setup(chosen)) as running:
+        for repeat in range(options.repeats):
             for peer in running:
-                found[peer.peer.title].append(uvloop.run(_measure(peer)))
-    print("| median | round trips/s | p99 ms | events/s | delay p99 ms | memory MiB |\n|---|---|---|---|---|---|")
+                requests = tuple(
+                    load.measure(peer, cell, repeat, 1 + (cell.workload == "upload")).rate for cell in REQUESTS
+                )
+                found[peer.peer.title].append(uvloop.run(_measure(peer, requests)))
+    columns = [*(f"{cell.workload} c={cell.connections}" for cell in REQUESTS), "round trips/s", "p99 ms", "events/s"]
+    columns += ["delay p99 ms", "memory MiB"]
+    print(f"| median | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
     for title, figures in found.items():
         names = ("trips", "trip_p99", "events", "delay_p99", "memory")
-        row = [statistics.median(getattr(each, name) for each in figures) for name in names]
+        row = [statistics.median(column) for column in zip(*(each.requests for each in figures), strict=True)]
+        row += [statistics.median(getattr(each, name) for each in figures) for name in names]
         print(f"| {title} | " + " | ".join(f"{value:,.0f}" for value in row) + " |")
 
 

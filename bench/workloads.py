@@ -40,7 +40,8 @@ STATIC = Workload("static", "1 MiB static file", f"/static/{STATIC_FILE}", MIB)
 UPLOAD = Workload("upload", "10 MiB upload", "/upload", 0, usual=(8,), upload=10 * MIB, longer=2)
 SLOW = Workload("slow", "Flask JSON beside 200 slow clients", "/json", 0, slow_clients=200)
 ALL = (HELLO, JSON, WAIT, LARGE, STATIC, UPLOAD, SLOW)
-BY_NAME = {workload.name: workload for workload in ALL}
+FASTAPI = Workload("fastapi", "FastAPI JSON", "/fastapi", 0)  # `bench.streams` asks for it
+BY_NAME = {workload.name: workload for workload in (*ALL, FASTAPI)}
 
 
 @dataclass(frozen=True, order=True)

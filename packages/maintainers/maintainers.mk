@@ -1,7 +1,7 @@
 # Commands for developing Greendock itself. The Makefile at the root includes this file where it exists.
 RUN := $(UV) run --quiet --all-packages --all-extras --all-groups
 # One session for each kind of test, with the benchmarks' own beside the machinery's.
-PYTEST := cd packages/greendock && $(abspath $(UV)) run --quiet --all-packages --all-extras --all-groups pytest --numprocesses auto
+PYTEST := cd packages/greendock && $(abspath $(UV)) run --quiet --all-packages --all-extras --all-groups pytest --numprocesses auto --dist worksteal
 SUITE := trixie
 RUFF_CONFIG := --config packages/maintainers/ruff.toml
 
@@ -9,11 +9,12 @@ RUFF_CONFIG := --config packages/maintainers/ruff.toml
 CODE := app tests gunicorn.conf.py
 
 BEFORE_UP := engine base-images
+BEFORE_MONITORING := monitoring-images
 # Everything that is installed comes first: a machine that cannot have it says so before the first test.
 BEFORE_TEST := test-deps engine base-images test-unit test-process test-container
 BEFORE_LINT := lint-machinery
 
-.PHONY: fuzz new locks local test-unit test-process test-container test-newest-python test-fresh test-deps lint-machinery engine engine-stop base-images \
+.PHONY: fuzz new locks local test-unit test-process test-container test-bench test-newest-python test-fresh test-deps lint-machinery engine engine-stop base-images monitoring-images \
 	reference bench bench-containers
 
 new: ## make a project from this commit (DIR=../site, ARGS="--defaults --data framework=django")
@@ -35,8 +36,11 @@ test-process: test-deps ## real Gunicorn, real Nginx, a real browser, as process
 	@scripts/local-nginx >/dev/null
 	$(PYTEST) tests/process tests/browser
 
-test-container: test-deps engine base-images ## the real stack in containers
-	export GREENDOCK_REQUIRE_ENGINE=1 && $(PYTEST) tests/container ../../bench/tests/test_in_containers.py
+test-container: test-deps engine monitoring-images ## the real stack in containers
+	export GREENDOCK_REQUIRE_ENGINE=1 && $(PYTEST) tests/container
+
+test-bench: test-deps engine base-images ## the benchmark in containers, at its shortest
+	export GREENDOCK_REQUIRE_ENGINE=1 && $(PYTEST) ../../bench/tests/test_in_containers.py
 
 test-fresh: test-deps engine base-images ## `make up` and the whole of `make test` on a machine that has nothing (SUITE=trixie)
 	export FRESH_TESTS=all FRESH_SUITE=$(SUITE) && $(PYTEST) --numprocesses 0 tests/container/test_fresh.py
@@ -58,6 +62,7 @@ lint-machinery:
 	$(RUN) hadolint Dockerfile bench/Dockerfile
 	git ls-files -z ':!template' | xargs -0 awk 'FNR == 1 && /^#!.*sh$$|^# shellcheck shell=/ { print FILENAME } { nextfile }' \
 		| xargs $(RUN) shellcheck
+	$(RUN) zizmor --offline --no-progress --quiet .github template/project/*/workflows
 	$(RUN) deploy/kubernetes/check
 	@mkdir -p .cache
 	$(RUN) greendock proxy config > .cache/nginx-rendered.conf && $(RUN) gixy .cache/nginx-rendered.conf
@@ -75,6 +80,9 @@ engine-stop: ## stop the engine that `make engine` started
 
 base-images: ## pull the base images, or build stand-ins where the registry cannot be reached
 	@scripts/base-images
+
+monitoring-images: engine ## the same, with those of deploy/monitoring
+	@scripts/base-images monitoring
 
 bench: ## side-by-side benchmarks (ARGS=... is handed on)
 	$(RUN) python -m bench $(ARGS)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.container.stack import Site
+from tests.container.stack import LOAD_ASGI, Site, use_asgi
 from tests.support import DEADLINE, ROOT, wait_for
 
 _HERE = Path(__file__).parent
@@ -20,6 +20,7 @@ _ENGINE_IMAGE = "greendock-test-engine"
 _SECONDS = 240
 REPLICAS = 3
 SETTINGS = "WEB_CONCURRENCY=1\\nGREENDOCK_DRAIN_SECONDS=1\\n"
+ASGI = SETTINGS + "GUNICORN_WORKER_CLASS=asgi\\nAPP_MODULE=app.asgi:app\\n"
 
 
 class Swarm:
@@ -106,7 +107,11 @@ def swarm(folder: Path) -> Iterator[Swarm]:
     images = Site(folder)
     running = Swarm(images)
     tags = [f"{images.name}:{version}" for version in ("one", "two", "broken")]
+    # The same images serve an ASGI application too.
+    asgi = (LOAD_ASGI / "main.py").read_text().replace('VERSION = "one"', "from app.main import VERSION")
+    (images.folder / "app/asgi.py").write_text(asgi)
     try:
+        use_asgi(images)
         images.compose("build", "nginx")
         for tag in tags:
             version = tag.rpartition(":")[2]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from greendock.env import dotenv
 from greendock.env.problems import Problem
+from greendock.project import sbom
 from tests.container.support import docker, inspect, logs
-from tests.support import clean_environment, run_clean, wait_for
+from tests.support import ROOT, clean_environment, run_clean, wait_for
 
 Run = Callable[..., str]
 
@@ -204,3 +206,27 @@ def test_dotenv_means_the_same_to_compose_and_to_us(tmp_path: Path) -> None:
     # Compose doubles a dollar sign in what it prints; an empty value is unset to us.
     expected = {name: text.replace("$$", "$") for name, text in theirs.items() if text}
     assert {name: value.text for name, value in ours.items()} == expected
+
+
+def test_the_sbom_lists_every_debian_and_python_package_of_the_image(
+    image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)  # the lock has the hashes
+    components = sbom.describe(image)["components"]
+    listed = {unquote(component["purl"].partition("?")[0]) for component in components}
+    query = ("dpkg-query", "--show", "--showformat", "pkg:deb/debian/${Package}@${Version}\n")
+    packages = (
+        "from importlib.metadata import distributions\n"
+        "for package in distributions(path=[path for path in __import__('sys').path if 'site-packages' in path]):\n"
+        "    print(f'pkg:pypi/{package.name.lower().replace(chr(95), chr(45))}@{package.version}')"
+    )
+    debian = set(docker("run", "--rm", image, *query).stdout.split())
+    python = set(docker("run", "--rm", image, "python", "-c", packages).stdout.split())
+    assert {"pkg:pypi/flask", "pkg:pypi/gunicorn"} <= {name.partition("@")[0] for name in python}
+    assert (debian | python) - listed == set()
+    of_python = [component for component in components if component["purl"].startswith("pkg:pypi/")]
+    assert {component["purl"] for component in of_python} == python
+    for component in of_python:
+        assert component["licenses"], component
+        hashes = [entry["hashes"] for entry in component["externalReferences"] if "hashes" in entry]
+        assert hashes or component["name"] == "greendock", component

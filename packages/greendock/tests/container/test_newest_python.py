@@ -1,4 +1,4 @@
-"""``lean`` on the image's Python. `make test-newest-python` runs the whole of these tests there, which takes minutes."""
+"""``lean`` on the image's Python; `make test-newest-python` runs the whole of these tests there."""
 
 from __future__ import annotations
 

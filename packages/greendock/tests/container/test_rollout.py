@@ -58,6 +58,9 @@ def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int, as
         print(shown)
         assert not any(result.failed for result in clients.results.values()), shown
         assert all(result.total for result in clients.results.values()), shown
+        if asgi:
+            closes = {how: n for how, n in clients.results["WebSocket"].outcomes.items() if how.startswith("closed")}
+            assert closes == {"closed 1012": 1}, shown
         assert site.version() == "two"
         assert len(site.containers("app")) == replicas
         assert not set(site.containers("app")) & set(before)

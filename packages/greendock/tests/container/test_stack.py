@@ -7,12 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.container.support import Stack, docker, inspect, readme_commands
 from tests.support import ROOT, free_port, wait_for
+
+ADVERSARY = Path(__file__).with_name("apps") / "adversary.py"
 
 
 def test_a_port_that_is_changed_is_changed_for_both_tiers(stack: Stack) -> None:
@@ -59,8 +62,9 @@ def test_one_command_ends_with_two_healthy_containers_and_an_answered_request(st
         assert facts["HostConfig"]["ReadonlyRootfs"] is True
         assert facts["HostConfig"]["CapDrop"] == ["ALL"]
         assert facts["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"]
-        written = docker("exec", stack.container(service), "touch", "/etc/written", check=False)
-        assert written.returncode != 0
+        adversary = ("docker", "exec", "--interactive", stack.container(service), "python3", "-")
+        worked = subprocess.run(adversary, stdin=ADVERSARY.open(), capture_output=True, text=True, check=False)
+        assert (worked.returncode, worked.stdout) == (0, ""), f"{service}: {worked.stdout}{worked.stderr}"
         for folder, options in facts["HostConfig"]["Tmpfs"].items():
             asked = dict(option.split("=") for option in options.split(","))
             is_so = docker("exec", stack.container(service), "stat", "--format", "%a %u %g", folder).stdout
@@ -154,6 +158,12 @@ def test_settings_in_dotenv_reach_their_container_and_secrets_do_not_reach_the_p
     shown = json.loads(docker("exec", stack.container("app"), "greendock", "config", "--format", "json").stdout)
     assert shown["timeout"] == {"value": "41", "source": "process environment"}
     assert "hunter2" not in stack.logs()
+    assert "hunter2" not in docker("inspect", stack.container("nginx")).stdout
+    images = [inspect(stack.container(service))["Image"] for service in ("app", "nginx")]
+    assert "hunter2" not in docker("history", "--no-trunc", images[0]).stdout
+    pipe = f"docker save {' '.join(images)} | grep --text --count hunter2"
+    saved = subprocess.run(["bash", "-o", "pipefail", "-c", pipe], capture_output=True, check=False)
+    assert saved.stdout == b"0\n", "no layer of either image has it"
 
 
 @pytest.mark.parametrize(

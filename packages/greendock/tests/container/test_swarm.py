@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from greendock.testing.load import load
-from tests.container.swarm import REPLICAS, SETTINGS, swarm
+from tests.container.swarm import ASGI, REPLICAS, SETTINGS, swarm
 from tests.support import wait_for
 
 
@@ -15,8 +15,10 @@ def test_a_swarm_updates_rolls_back_and_survives_the_loss_of_a_machine(tmp_path:
         assert cluster.get("/setting").strip() == "postgresql://user:hunter2@db/site"
 
         with load(cluster.url(), rate=100) as reading, load(cluster.url(1), rate=100, post=True) as writing:
-            cluster.deploy("two", SETTINGS)
-            wait_for(lambda: cluster.update_state() == "completed", "the update is complete", 60)
+            # The second update replaces the asgi worker.
+            for version, settings in (("one", ASGI), ("two", SETTINGS)):
+                cluster.deploy(version, settings)
+                wait_for(lambda: cluster.update_state() == "completed", "the update is complete", 60)
             assert cluster.get("/").startswith("two ")
             cluster.deploy("broken", SETTINGS)
             wait_for(lambda: cluster.update_state() == "rollback_completed", "the broken version is rolled back", 60)

@@ -29,13 +29,14 @@ def main() -> int:
     parser.add_argument("what", choices=("rollout", "compose", "nginx", "swarm"))
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--times", type=int, default=5, help="how many rollouts in a row")
+    parser.add_argument("--asgi", action="store_true", help="the worker asgi and its application")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "swarm":
             with swarm(Path(folder) / "site") as cluster:
                 _swarm(cluster)
             return 0
-        with started(Path(folder) / "site", given.replicas, {"NGINX_SHUTDOWN_TIMEOUT": "30s"}) as site:
+        with started(Path(folder) / "site", given.replicas, {"NGINX_SHUTDOWN_TIMEOUT": "30s"}, given.asgi) as site:
             {"rollout": _rollouts, "compose": _compose, "nginx": _nginx}[given.what](site, given)
     return 0
 

@@ -123,8 +123,15 @@ def test_a_drain_ends_with_the_graceful_timeout(serve: Serve) -> None:
     assert not post.answered()
 
 
-def test_a_reload_under_load_loses_nothing(serve: Serve) -> None:
-    server = serve(WAITS, GUNICORN_WORKER_CLASS="drain")
+@pytest.mark.parametrize(
+    ("worker_class", "max_requests"),
+    [("drain", 0), ("asgi", 0), ("asgi", 200)],
+    ids=["drain", "asgi", "asgi, recycled"],
+)
+def test_fresh_connections_lose_nothing_while_workers_are_replaced(
+    serve: Serve, worker_class: str, max_requests: int
+) -> None:
+    server = serve(waits(worker_class), GUNICORN_WORKER_CLASS=worker_class, GUNICORN_MAX_REQUESTS=str(max_requests))
     (server.folder / "go").touch()
     stop = threading.Event()
     answers: list[bool] = []
@@ -138,7 +145,8 @@ def test_a_reload_under_load_loses_nothing(serve: Serve) -> None:
         client.start()
     for _ in range(2):
         before = set(server.workers())
-        server.signal(signal.SIGHUP)
+        if not max_requests:
+            server.signal(signal.SIGHUP)
         wait_for(lambda before=before: not before & set(server.workers()), "new workers")
     stop.set()
     for client in clients:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import threading
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
@@ -17,8 +19,9 @@ from gunicorn.arbiter import Arbiter
 from prometheus_client.parser import text_string_to_metric_families
 
 from greendock.contrib.metrics.supervisor import SEAMS
-from tests.support import Server, children, free_port, wait_for
+from tests.support import ROOT, Server, children, free_port, wait_for
 
+DOCS = ROOT / "docs"
 Serve = Callable[..., Server]
 
 WSGI = """
@@ -27,6 +30,8 @@ def app(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/boom":
         raise ValueError("boom")
+    if path == "/burn":
+        sum(range(5_000_000))
     if path == "/wait":
         pathlib.Path("arrived-%s" % environ["QUERY_STRING"]).touch()
         while not pathlib.Path("go").exists():
@@ -40,6 +45,8 @@ async def app(scope, receive, send):
     path = scope["path"]
     if path == "/boom":
         raise ValueError("boom")
+    if path == "/burn":
+        sum(range(5_000_000))
     if path == "/wait":
         pathlib.Path("arrived-%s" % scope["query_string"].decode()).touch()
         while not pathlib.Path("go").exists():
@@ -77,6 +84,13 @@ def scrape(server: Server) -> dict[str, float]:
     }
 
 
+def families(server: Server) -> set[str]:
+    """Return the names of all metrics, those of counters with their ending."""
+    with urllib.request.urlopen(f"http://{server.environment['GREENDOCK_METRICS_BIND']}/metrics", timeout=30) as got:
+        metrics = list(text_string_to_metric_families(got.read().decode()))
+    return {f"{metric.name}_total" if metric.type == "counter" else metric.name for metric in metrics if metric.samples}
+
+
 def wait_scrape(server: Server, **expected: float) -> dict[str, float]:
     """Wait until all of ``expected`` is so. Names: double underscores stand for the space before a label."""
     names = {name.replace("__", " "): value for name, value in expected.items()}
@@ -98,6 +112,10 @@ def exporter(server: Server) -> int:
     """Return the exporter's pid."""
     found = [pid for pid in children(server.pid) if b"exporter" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return found[0] if found else 0
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def workers(server: Server) -> list[int]:
@@ -186,9 +204,11 @@ def test_workers_that_end_are_counted_by_reason(serve: Serve) -> None:
     while scrape(server).get("gunicorn_worker_exits_total max_requests", 0) < 1:
         server.get()
     server.wait_ready("2/2")
+    before = scrape(server)["gunicorn_worker_exits_total timeout"]  # on a busy machine an end can take a second too
     stuck = socket.create_connection(("127.0.0.1", server.port))
     stuck.sendall(b"GET /wait?1 HTTP/1.1\r\nHost: x\r\n\r\n")
-    wait_scrape(server, gunicorn_worker_exits_total__timeout=1)
+    wait_for((server.folder / "arrived-1").exists, "a worker hangs")
+    wait_for(lambda: scrape(server)["gunicorn_worker_exits_total timeout"] > before, "a timeout", 15)
     stuck.close()
     (server.folder / "go").touch()
     server.wait_ready("2/2")
@@ -198,6 +218,102 @@ def test_workers_that_end_are_counted_by_reason(serve: Serve) -> None:
     server.signal(signal.SIGTTOU)
     seen = wait_scrape(server, gunicorn_worker_exits_total__stopped=before + 1)
     assert seen["gunicorn_worker_exits_total crash"] == 0
+
+
+@pytest.mark.parametrize("worker_class", ["gthread", "lean", "asgi"])
+def test_what_waits_for_a_worker_and_how_long_it_waited_is_told(serve: Serve, worker_class: str) -> None:
+    """The workers are stopped, so that connections wait in the kernel; then each request says when Nginx had it."""
+    server = start(serve, worker_class, GREENDOCK_SLO_LATENCY="0.001")
+    assert server.get(**{"X-Request-Start": f"t={time.time() - 3:.3f}"})[0] == 200
+    seen = wait_scrape(server, gunicorn_request_queue_seconds_count=1, gunicorn_backlog=0)
+    assert 3 <= seen["gunicorn_request_queue_seconds_sum"] < 30
+    for wrong in ("t=never", "t=1"):
+        server.get(**{"X-Request-Start": wrong})
+    assert wait_scrape(server, gunicorn_request_duration_seconds_count=3)["gunicorn_request_queue_seconds_count"] == 1
+    stopped = workers(server)
+    for worker in stopped:
+        os.kill(worker, signal.SIGSTOP)
+    wait_for(lambda: all(is_stopped(worker) for worker in stopped), "the workers have stopped")
+    waiting = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(5)]
+    for connection in waiting:  # a listener may let the kernel keep those that say nothing
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    wait_scrape(server, gunicorn_backlog=5)
+    for connection in waiting:
+        connection.close()
+    for worker in stopped:
+        os.kill(worker, signal.SIGCONT)
+    wait_scrape(server, gunicorn_backlog=0)
+
+    # A request longer than the objective is slow.
+    before = scrape(server)["gunicorn_requests_slow_total"]
+    held = threading.Thread(target=server.get, args=("/wait?1",))
+    held.start()
+    wait_for((server.folder / "arrived-1").exists, "the request is held")
+    wait_for(lambda: time.time() > (server.folder / "arrived-1").stat().st_mtime + 0.01, "it is held too long")
+    (server.folder / "go").touch()
+    held.join()
+    wait_for(lambda: scrape(server)["gunicorn_requests_slow_total"] > before, "a slow request")
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "lean", "asgi"])
+def test_each_worker_is_told_apart(serve: Serve, worker_class: str) -> None:
+    server = start(serve, worker_class, GUNICORN_THREADS="4" if worker_class == "lean" else "1")
+    for _ in range(19):
+        server.get()
+    server.get("/burn")
+    seen = wait_scrape(server, gunicorn_request_duration_seconds_count=20)
+    pids = workers(server)
+    assert sum(seen[f"gunicorn_worker_requests_total {pid}"] for pid in pids) == 20
+    assert all(seen[f"gunicorn_worker_memory_bytes {pid}"] > 1e6 for pid in pids)
+    assert sum(seen[f"gunicorn_worker_cpu_seconds_total {pid}"] for pid in pids) > 0.02
+    assert all(abs(seen[f"gunicorn_worker_start_time_seconds {pid}"] - time.time()) < 600 for pid in pids)
+    assert all(seen[f"gunicorn_worker_threads_busy {pid}"] == 0 for pid in pids)
+    assert seen["gunicorn_threads"] == {"sync": 2, "lean": 8, "asgi": 2000}[worker_class]
+    assert seen["gunicorn_cpus"] > 0
+    if worker_class != "sync":
+        wait_for(lambda: scrape(server).get("gunicorn_worker_lag_seconds_count", 0) > 1, "the lag has been measured")
+    before = set(pids)
+    server.signal(signal.SIGHUP)
+    wait_scrape(server, gunicorn_reloads_total__success=1, gunicorn_last_reload_successful=1)
+    wait_for(lambda: not before & set(workers(server)), "new workers")
+    wait_for(
+        lambda: (
+            {int(name.split()[1]) for name in scrape(server) if name.startswith("gunicorn_worker_memory")}
+            == set(workers(server))
+        ),
+        "only workers that live are told of",
+    )
+
+
+def test_a_reload_that_fails_is_seen_until_one_succeeds(serve: Serve) -> None:
+    server = start(serve)
+    wait_scrape(server, gunicorn_last_reload_successful=1)
+    good = (server.folder / "wsgi.py").read_text()
+    server.write_app("raise ValueError('broken')")
+    server.signal(signal.SIGHUP)
+    wait_scrape(server, gunicorn_reloads_total__failure=1, gunicorn_last_reload_successful=0)
+    server.write_app(good)
+    server.signal(signal.SIGHUP)
+    wait_scrape(server, gunicorn_reloads_total__success=1, gunicorn_last_reload_successful=1)
+
+
+def test_the_page_of_metrics_lists_each_that_there_is(serve: Serve) -> None:
+    server = start(serve)
+    server.get(**{"X-Request-Start": f"t={time.time():.3f}"})
+    wait_scrape(server, gunicorn_request_duration_seconds_count=1)
+    there = {name for name in families(server) if name.startswith(("gunicorn", "greendock"))}
+    listed = re.findall(r"^\| `((?:gunicorn|greendock)_[a-z_]+)", (DOCS / "metrics.md").read_text(), re.MULTILINE)
+    # A counter nobody has counted with yet has no series.
+    assert there == set(listed) - {"gunicorn_hook_failures_total"}
+    assert len(listed) == len(set(listed))
+
+
+def test_the_time_each_hook_takes_is_told(serve: Serve) -> None:
+    source = WSGI + "\ndef tired(worker): time.sleep(0.2)\n"
+    server = start(serve, source=source, GUNICORN_POST_WORKER_INIT="wsgi:tired")
+    seen = wait_scrape(server, gunicorn_workers_booted=2)
+    assert seen["gunicorn_hook_duration_seconds_count post_worker_init wsgi:tired"] == 2
+    assert seen["gunicorn_hook_duration_seconds_sum post_worker_init wsgi:tired"] > 0.3
 
 
 def test_failed_hooks_are_counted_wherever_they_run(serve: Serve) -> None:
@@ -214,7 +330,7 @@ def test_draining_is_not_ready(serve: Serve) -> None:
     server = start(serve, GREENDOCK_DRAIN_SECONDS="30")
     wait_scrape(server, gunicorn_ready=1)
     server.signal(signal.SIGTERM)
-    wait_scrape(server, gunicorn_ready=0, gunicorn_workers_booted=2)
+    wait_scrape(server, gunicorn_ready=0, gunicorn_draining=1, gunicorn_workers_booted=2)
 
 
 def test_the_exporter_is_started_again_and_counts_go_on(serve: Serve) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
 
 from greendock.runtime import healthcheck
 from greendock.runtime.lifecycle import SEAMS
@@ -26,6 +27,11 @@ def test_gunicorn_still_has_every_seam_the_lifecycle_uses() -> None:
     assert 'getattr(self, "handle_%s" % signame, None)' in source
     assert "self.manage_workers()" in inspect.getsource(Arbiter.reload)
     assert "self.reload()" in inspect.getsource(Arbiter.handle_hup)
+
+
+def test_gunicorn_still_makes_the_reloader_of_its_table_before_it_loads_the_application() -> None:
+    source = inspect.getsource(Worker.init_process)
+    assert source.index("reloader_engines[self.cfg.reload_engine]") < source.index("self.load_wsgi()")
 
 
 def test_the_healthcheck_imports_nothing_but_the_standard_library() -> None:

@@ -75,7 +75,7 @@ def test_hooks_run_in_order_own_then_plugins_then_environment_and_teardown_in_re
 def test_an_unknown_plugin_lists_what_is_installed(install: Install) -> None:
     install("one", "", "greendock.hooks: one = one")
     (found,) = complaints(GREENDOCK_PLUGINS="on")
-    assert found.endswith("no such plugin; installed: metrics, one")
+    assert found.endswith("no such plugin; installed: metrics, one, otel")
     (found,) = complaints(GUNICORN_WORKER_CLASS="gthreads")
     assert "no such plugin; installed: asgi, drain, " in found
     assert "Gunicorn's own: asgi, gevent" in found

@@ -80,8 +80,11 @@ def _parser() -> argparse.ArgumentParser:
         formats=("table", "json"),
     )
     add("proxy", "Render, check, run and steer Nginx: `greendock proxy --help`.")
+    add("top", "Show requests, workers, CPU and memory as they go on: `greendock top --help`.")
     add("up", "Build and start the stack of this folder, and wait until it is healthy: `greendock up --help`.")
     add("rollout", "Replace the running application, or Nginx, on this host: `greendock rollout --help`.")
+    add("sbom", "Write what is in the images, as CycloneDX: `greendock sbom --help`.")
+    add("audit", "Report known vulnerabilities of what is in the images: `greendock audit --help`.")
     add("upgrade", "Bring this project the template's next version: `greendock upgrade --help`.")
     release = add("release", "Run GREENDOCK_RELEASE_COMMAND, if it is set, and exit as it did.")
     release.add_argument("--lock", type=Path, metavar="FILE", help="never run beside another that has locked FILE")
@@ -215,7 +218,33 @@ def _upgrade(arguments: list[str]) -> int:
     return upgrade.main(arguments)
 
 
-_PARTS = {"proxy": _proxy, "rollout": _rollout, "up": _up, "upgrade": _upgrade}
+def _sbom(arguments: list[str]) -> int:
+    from greendock.project import sbom
+
+    return sbom.main(arguments)
+
+
+def _audit(arguments: list[str]) -> int:
+    from greendock.project import audit
+
+    return audit.main(arguments)
+
+
+def _top(arguments: list[str]) -> int:
+    from greendock.command import top
+
+    return top.main(arguments)
+
+
+_PARTS = {
+    "proxy": _proxy,
+    "rollout": _rollout,
+    "top": _top,
+    "up": _up,
+    "upgrade": _upgrade,
+    "sbom": _sbom,
+    "audit": _audit,
+}
 
 
 def _health(options: argparse.Namespace) -> int:

@@ -26,6 +26,8 @@ HookFunction = Callable[..., Any]
 
 # Told of each failure, with the event's name; metrics plugins append to it.
 on_failure: list[Callable[[str], None]] = []
+# Told how long each hook took, in seconds, with the event's and the hook's name; not of what runs in each request.
+on_duration: list[Callable[[str, str, float], None]] = []
 
 
 class HookError(Exception):
@@ -126,6 +128,7 @@ def chain(event: Event, steps: Iterable[Hook], options: Options) -> HookFunction
     calls = tuple((step, step.call) for step in steps)
     slow = options.slow or float("inf")
     clock = time.monotonic
+    timed = on_duration if event.name not in ("pre_request", "post_request") else ()
 
     def run(*arguments: Any) -> None:
         passing = sys.exception()  # worker_exit and post_request may run while an exception passes through Gunicorn
@@ -136,8 +139,12 @@ def chain(event: Event, steps: Iterable[Hook], options: Options) -> HookFunction
             except failures as error:
                 _cut_context(error, passing)
                 _failed(event, step, arguments, error, on_error)
-            if clock() - started > slow:
-                _log(arguments).warning("Slow hook: %s hook %s took %.3f s", event.name, step.name, clock() - started)
+            took = clock() - started
+            if took > slow:
+                _log(arguments).warning("Slow hook: %s hook %s took %.3f s", event.name, step.name, took)
+            for listener in timed:
+                with suppress(Exception):
+                    listener(event.name, step.name, took)
 
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in event.arguments]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -65,6 +65,18 @@ def read_limits(root: Path = Path("/"), affinity: int | None = None) -> Limits:
     return Limits(*best_cpus, *best_memory)
 
 
+def memory_used(root: Path = Path("/")) -> int | None:
+    """Return the memory in use by this process's cgroup, without file caches that can be dropped; ``None``: untold."""
+    for group in _groups(root):
+        directory = next(group.ancestors())
+        v2 = group.version == 2
+        text = _text(directory / ("memory.current" if v2 else "memory.usage_in_bytes"))
+        if text.isdigit():
+            stat = dict(line.split(None, 1) for line in _text(directory / "memory.stat").splitlines() if " " in line)
+            return max(0, int(text) - int(stat.get("inactive_file" if v2 else "total_inactive_file", 0)))
+    return None
+
+
 def _cpus(version: int, directory: Path) -> Iterator[tuple[float, str]]:
     if version == 2:
         quota, _, period = _text(directory / "cpu.max").partition(" ")

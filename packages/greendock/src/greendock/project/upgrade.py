@@ -5,11 +5,12 @@ Exit codes: 0 done; 1 nothing was changed, or both changed the same lines, as th
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from greendock.project import tools
 
 COPIER = "copier==9.19.1"
 ANSWERS = ".copier-answers.yml"
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str], folder: Path | None = None) -> int:
                 f"both you and the template changed {', '.join(conflicts)}: resolve what is marked there, then uv lock"
             )
             return 1
-        _run(folder, *_uv(folder), "lock", "--quiet")
+        _run(folder, tools.uv(folder), "lock", "--quiet")
     except UpgradeError as error:
         _say(str(error))
         return 1
@@ -58,12 +59,7 @@ def _check(folder: Path) -> None:
 def _update(folder: Path, arguments: Sequence[str]) -> None:
     # A person is asked what is new; elsewhere the defaults have to do.
     asking = ["--skip-answered"] if sys.stdin.isatty() else ["--defaults"]
-    _run(folder, *_uv(folder), "tool", "run", "--quiet", COPIER, "update", "--quiet", *asking, *arguments)
-
-
-def _uv(folder: Path) -> list[str]:
-    own = folder / "scripts" / "uv"
-    return [str(own) if own.exists() else shutil.which("uv") or "uv"]
+    _run(folder, tools.uv(folder), "tool", "run", "--quiet", COPIER, "update", "--quiet", *asking, *arguments)
 
 
 def _output(folder: Path, *command: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from greendock.env.problems import ConfigurationError
 from greendock.host import scheduling
-from greendock.proxy import certificate, configuration, maintenance, master, networks, pause, renewal, static
+from greendock.proxy import certificate, configuration, maintenance, master, networks, pause, renewal, requests, static
 from greendock.proxy.render import certificate_paths, is_self_signed, render, worker_processes
 from greendock.proxy.rundir import RunDir
 from greendock.proxy.template import TemplateError
@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     add("check", _check, "validate the variables and have Nginx test the result")
     add("render", _render, "write nginx.conf into a folder").add_argument("--output", type=Path, required=True)
     add("reload", _reload, "render again and reload; a refused configuration changes nothing").add_argument(
-        "--wait", action="store_true", help="return when no worker has the old configuration any more"
+        "--wait",
+        action="store_true",
+        help="return when no worker has the old configuration any more, or after NGINX_SHUTDOWN_TIMEOUT",
     )
     upstream = add(
         "upstream",
@@ -126,6 +128,8 @@ def _run(options: argparse.Namespace, values: dict[str, Any]) -> None:
     _announce(values)
     if values["NGINX_TLS"] == "on" and values["NGINX_ACME_WEBROOT"] is not None:
         _reload_on_renewal(values)
+    if values["NGINX_METRICS"]:
+        _count_requests(values, rundir)
     command = [*_nginx(values, rundir, rundir.configuration), "-g", "daemon off;"]
     scheduling.choose(values["NGINX_SCHEDULER"])
     _become(command)
@@ -142,6 +146,26 @@ def _reload_on_renewal(values: dict[str, Any]) -> None:
             subprocess.run([sys.executable, "-m", "greendock", "proxy", "reload"], check=False)
     finally:
         os._exit(0)  # whatever happens, this process must not become a second Nginx
+
+
+def _count_requests(values: dict[str, Any], rundir: RunDir) -> None:
+    """Leave a small process behind that counts requests for ``/metrics``."""
+    port = values["NGINX_METRICS_PORT"]
+    try:
+        receiver = requests.listen(port)
+    except OSError as error:
+        raise RefusedError(f"NGINX_METRICS_PORT={port}: {error.strerror}: accepted: a free UDP port") from error
+    rundir.write(requests.PAGE, requests.Counts().page(0, None))
+    with receiver:
+        if os.fork() != 0:
+            return
+        try:
+            certificate = None if values["NGINX_TLS"] == "off" else certificate_paths
+            requests.serve(
+                receiver, lambda text: rundir.write(requests.PAGE, text), lambda: certificate and certificate(values)[0]
+            )
+        finally:
+            os._exit(0)  # whatever happens, this process must not become a second Nginx
 
 
 def _become(command: list[str]) -> NoReturn:
@@ -326,9 +350,10 @@ def _apply(values: dict[str, Any], rundir: RunDir, text: str | None = None) -> l
 
 
 def _wait_for_end(values: dict[str, Any], rundir: RunDir, old: list[int]) -> None:
+    """Wait for the former workers; one that carries a WebSocket or a long request goes on beyond the wait."""
     pid = rundir.pid()
-    if pid and not master.wait_for_end(pid, old, values["NGINX_SHUTDOWN_TIMEOUT"] + _RELOAD_TIMEOUT):
-        raise RefusedError("the new configuration is in use, but former workers have not ended")
+    if pid and not master.wait_for_end(pid, old, values["NGINX_SHUTDOWN_TIMEOUT"]):
+        print("greendock: connections go on that are older than this configuration", file=sys.stderr)
 
 
 def _announce(values: dict[str, Any]) -> None:

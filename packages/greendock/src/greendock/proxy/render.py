@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from greendock.host.cgroups import read_limits
-from greendock.proxy import static, template
+from greendock.proxy import requests, static, template
 from greendock.proxy.maintenance import Maintenance
 from greendock.proxy.types import ANY, AUTO, LOCAL, is_address
 
@@ -101,6 +101,7 @@ def _conditions(values: Mapping[str, Any]) -> dict[str, bool]:
         "static_cors": values["NGINX_STATIC_CORS"] is not None,
         "static_index": values["NGINX_STATIC_INDEX"],
         "limited": values["NGINX_RATE_LIMIT"] is not None or values["NGINX_CONNECTION_LIMIT"] is not None,
+        "metrics": values["NGINX_METRICS"],
         "media": values["NGINX_MEDIA_ROOT"] is not None,
         "media_url": values["NGINX_MEDIA_URL"] is not None,
         "modern": values["NGINX_TLS_PROFILE"] == "modern",
@@ -128,7 +129,9 @@ def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
         "ERROR_HTML": str(_error_page(values, "error.html")),
         "ERROR_JSON": str(_error_page(values, "error.json")),
         "OK_PAGE": str(SHIPPED / "errors" / "ok.txt"),
-        "METRICS_PAGE": str(SHIPPED / "metrics" / "nginx.prom"),
+        "METRICS_PAGE": str(
+            Path(values["NGINX_RUN_DIR"]) / requests.PAGE if values["NGINX_METRICS"] else SHIPPED / requests.STUB
+        ),
         "WORKER_PROCESSES": str(worker_processes(values)),
         "WORKER_NOFILE": str(_descriptors(values["NGINX_WORKER_CONNECTIONS"])),
         "WORKER_USER": _worker_user(values["NGINX_WORKER_USER"]),
@@ -156,7 +159,8 @@ def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
         "TLS_PUBLIC_PORT_SUFFIX": "" if public_port == 443 else f":{public_port}",
         "HSTS": _hsts(values),
         "LOG_EXCLUDE": _lines('"{}" 0;', [path for path in values["NGINX_LOG_EXCLUDE"] if path != "none"]),
-        "ACCESS_LOG": _access_log(values["NGINX_ACCESS_LOG"], values["NGINX_LOG_FORMAT"]),
+        "ACCESS_LOG": _access_log(values["NGINX_ACCESS_LOG"], values["NGINX_LOG_FORMAT"], values["NGINX_METRICS"]),
+        "REQUESTS_FORMAT": requests.LOG_FORMAT,
         **_logged(values),
         "FRAME_OPTIONS": text(values["NGINX_FRAME_OPTIONS"]).upper().replace("OFF", ""),
         "REFERRER_POLICY": text(values["NGINX_REFERRER_POLICY"]).removesuffix("off"),
@@ -242,7 +246,9 @@ def _hsts(values: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _access_log(path: str, form: str) -> str:
+def _access_log(path: str, form: str, counted: bool) -> str:
+    if path == "off" and counted:
+        return ""  # `off` would turn the counting off as well
     name = "access" if form in ("json", "text") else form
     # 4k is PIPE_BUF: a longer write to a pipe that is nearly full would be cut in the middle of a line.
     return "access_log off;" if path == "off" else f"access_log {path} {name} buffer=4k flush=1s if=$loggable;"

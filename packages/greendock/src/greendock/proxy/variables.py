@@ -47,6 +47,13 @@ VARIABLES: tuple[Variable, ...] = (
             "127.0.0.0/8,::1/128",
             "Networks that may read /stub_status and /metrics on the internal port; give Prometheus's network here.",
         ),
+        (
+            "METRICS",
+            BOOLEAN,
+            "off",
+            "Also count requests by status, time, cache, limits and TLS version for /metrics (docs/metrics.md).",
+        ),
+        ("METRICS_PORT", PORT, "8082", "UDP port of the loopback address by which Nginx has them counted."),
         ("IPV6", choice("auto", "on", "off"), "auto", "Listen on IPv6 as well. `auto`: when the container has IPv6."),
         (
             "TRUSTED_PROXIES",
@@ -297,7 +304,18 @@ VARIABLES: tuple[Variable, ...] = (
             "The kernel's policy for Nginx: with `batch` (SCHED_BATCH) it does not interrupt Gunicorn for each answer.",
         ),
         ("WORKER_CONNECTIONS", integer(64, 1000000), "4096", "Connections of each worker, to Gunicorn included."),
-        ("SHUTDOWN_TIMEOUT", duration(1, 3600), "30s", "Time for open connections on stop and after a reload."),
+        (
+            "SHUTDOWN_TIMEOUT",
+            duration(1, 3600),
+            "30s",
+            "The longest wait of a rollout for requests under way, before the replica they use is stopped.",
+        ),
+        (
+            "RELOAD_TIMEOUT",
+            duration(1),
+            "1h",
+            "The longest life of a connection after a reload. Nginx workers stay for it: about 5 MiB each.",
+        ),
         ("MAINTENANCE_RETRY_AFTER", seconds(1), "5m", "Retry-After of the maintenance answer."),
         (
             "WORKER_USER",

@@ -38,8 +38,8 @@ class Proxy:
     def point_at(self, containers: Sequence[Container], *, wait: bool) -> None:
         """Send new requests to ``containers`` alone.
 
-        With ``wait``, return only when nothing uses the former ones any more: requests under way have ended, and
-        what is longer than NGINX_SHUTDOWN_TIMEOUT has been cut.
+        With ``wait``, return when nothing uses the former ones any more, at most NGINX_SHUTDOWN_TIMEOUT later. What
+        is longer, a WebSocket for one, goes on for as long as its replica does.
         """
         self._upstream(*map(self.address, containers), wait=wait)
 

@@ -12,7 +12,7 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,10 @@ _CONFIGURED = ("cfg", "worker_class", "address", "timeout", "proc_name")
 _POLL_SECONDS = 0.05
 _RESPAWN_SECONDS = 0.5
 _NEVER = -1  # no exit status; None would fit a worker that a signal has ended
+
+
+# Told of each reload's end, and whether it succeeded; metrics plugins append to it.
+on_reload_end: list[Callable[[bool], None]] = []
 
 
 class ReloadError(Exception):
@@ -124,8 +128,10 @@ class Lifecycle:
         application = dict(vars(server.app))
         newest, workers = server.worker_age, server.num_workers
         server.manage_workers = functools.partial(self._replace_workers, server, newest)
+        succeeded = False
         try:
             type(server).handle_hup(server)
+            succeeded = True
         except (Exception, SystemExit) as error:
             if os.getpid() != master:
                 raise  # a worker forked inside reload() is on its way out
@@ -140,6 +146,8 @@ class Lifecycle:
         finally:
             if os.getpid() == master:
                 vars(server).pop("manage_workers", None)
+                for listener in on_reload_end:
+                    listener(succeeded)
 
     def _replace_workers(self, server: Any, newest_old: int) -> None:
         """Stand in for ``manage_workers`` during a reload: wait for the new workers first."""

@@ -17,6 +17,7 @@ from greendock.hooks.events import EVENTS, SSL_CONTEXT, Event
 from greendock.hooks.plugins import Enabled
 from greendock.host import scheduling
 from greendock.proxy.types import ANY, LOCAL
+from greendock.runtime import reloading
 from greendock.runtime.lifecycle import Lifecycle
 from greendock.runtime.loading import Loading
 from greendock.runtime.readiness import Readiness
@@ -96,7 +97,7 @@ def own_hooks(
             "when_ready": _own(lifecycle.install),
             "on_reload": _own(lifecycle.install, loading.forget, readiness.refresh, explain_workers, name_health_path),
             "nworkers_changed": _own(readiness.resize),
-            "post_fork": _own(lifecycle.start_boot_deadline, loading.watch, schedule),
+            "post_fork": _own(lifecycle.start_boot_deadline, loading.watch, reloading.watch, schedule),
             "post_worker_init": _own(check_application, name_the_client),
             "worker_exit": _own(lifecycle.slow_down),
             "child_exit": _own(readiness.forget),

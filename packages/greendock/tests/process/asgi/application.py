@@ -73,8 +73,9 @@ async def websocket(scope, receive, send):
         await send({"type": "websocket.close", "code": int(code), "reason": reason})
         return
     if scope["path"] == "/scope":
-        shown = {name: scope[name] for name in ("client", "scheme", "path", "root_path", "query_string", "state")}
-        await send({"type": "websocket.send", "text": json.dumps(shown, default=repr)})
+        shown = {name: value for name, value in scope.items() if name not in ("headers", "extensions")}
+        shown["custom"] = dict(scope["headers"]).get(b"x-custom")
+        await send({"type": "websocket.send", "text": json.dumps(shown, default=lambda value: value.decode())})
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
@@ -84,7 +85,7 @@ async def websocket(scope, receive, send):
 
 
 async def scope_as_json(scope, receive, send):
-    shown = {name: value for name, value in scope.items() if name not in ("headers", "asgi", "extensions")}
+    shown = {name: value for name, value in scope.items() if name not in ("headers", "extensions")}
     shown["headers"] = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
     await answer(send, json.dumps(shown, default=lambda value: value.decode("latin-1")).encode())
 
@@ -130,6 +131,29 @@ async def stream(scope, receive, send):
     for number in range(3):
         await part(send, b"%d\n" % number)
         await asyncio.sleep(0.05)
+    await part(send, b"", more=False)
+
+
+async def sizes(scope, receive, send):
+    await start(send, (b"content-type", b"text/plain"), (b"x-accel-buffering", b"no"))
+    for size in scope["query_string"].split(b","):
+        await part(send, b"x" * int(size))
+    await part(send, b"", more=False)
+
+
+async def echo_stream(scope, receive, send):
+    await start(send, (b"x-accel-buffering", b"no"))
+    more = True
+    while more:
+        message = await receive()
+        more = message["more_body"]
+        await part(send, message["body"], more)
+
+
+async def ticks(scope, receive, send):
+    await start(send, (b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no"))
+    for number in range(int(scope["query_string"])):
+        await part(send, b"id: %d\nevent: message\ndata: {}\n\n" % number)
     await part(send, b"", more=False)
 
 
@@ -231,6 +255,15 @@ async def changes_state(scope, receive, send):
     await answer(send, json.dumps(before).encode())
 
 
+async def stray(scope, receive, send):
+    async def fails():
+        raise KeyError("nobody awaits this")
+
+    asyncio.get_running_loop().create_task(fails())
+    await asyncio.sleep(0.05)
+    await answer(send)
+
+
 async def exits(scope, receive, send):
     raise SystemExit(3)
 
@@ -246,6 +279,9 @@ ROUTES = {
             wait,
             events,
             stream,
+            sizes,
+            echo_stream,
+            ticks,
             large,
             gone,
             hints,
@@ -260,6 +296,7 @@ ROUTES = {
             too_long,
             too_short,
             empty,
+            stray,
             exits,
             status,
             cookies,

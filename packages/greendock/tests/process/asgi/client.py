@@ -26,19 +26,19 @@ class Client:
 
     def until(self, text: bytes) -> bytes:
         """Read until ``text`` has come."""
-        data = b""
+        data = bytearray()
         while text not in data:
             more = self.socket.recv(65536)
             assert more, f"closed after {data!r}"
             data += more
-        return data
+        return bytes(data)
 
     def rest(self) -> bytes:
         """Read until the server closes."""
-        data = b""
+        data = bytearray()
         while more := self.socket.recv(65536):
             data += more
-        return data
+        return bytes(data)
 
 
 def get(target: str, *fields: str, version: str = "HTTP/1.1") -> bytes:

@@ -1,5 +1,6 @@
 """The cases of the ASGI compliance suite in Gunicorn's repository (tests/docker/asgi_compliance), as far as no other
-test here has them. Left out: those of TLS and HTTP/2, which are Nginx's, and those of their own application only.
+test here has them. Left out: those of TLS and HTTP/2, which are Nginx's, and those of their own application only. What
+the suite itself says of this worker behind our Nginx is in docs/measurements.md.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def test_head_has_no_body(site: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "status", [200, 201, 202, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 418, 422, 500, 501, 503]
+    "status", [200, 201, 202, 204, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 418, 422, 500, 501, 502, 503]
 )
 def test_statuses(site: httpx.Client, status: int) -> None:
     answer = site.get(f"/status?{status}")
@@ -102,6 +103,24 @@ def test_a_large_response_arrives_whole(site: httpx.Client) -> None:
     assert len(site.get("/large").content) == 64 * 1024 * 1024
 
 
+@pytest.mark.parametrize("sizes", [(1,), (100, 500, 200), (65536,) * 16])
+def test_streams_of_any_pieces_arrive_whole(site: httpx.Client, sizes: tuple[int, ...]) -> None:
+    answer = site.get("/sizes?" + ",".join(map(str, sizes)))
+    assert answer.content == b"x" * sum(sizes)
+    assert "Content-Length" not in answer.headers
+
+
+def test_a_body_is_answered_while_it_arrives(site: httpx.Client) -> None:
+    body = os.urandom(300_000)
+    assert site.post("/echo-stream", content=body).content == body
+
+
+def test_events_have_the_form_of_server_sent_events(site: httpx.Client) -> None:
+    answer = site.get("/ticks?5")
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert answer.text == "".join(f"id: {number}\nevent: message\ndata: {{}}\n\n" for number in range(5))
+
+
 def test_each_request_has_a_copy_of_the_lifespans_state(site: httpx.Client) -> None:
     assert [site.get("/changes-state").json() for _ in range(5)] == [["pool"]] * 5
 
@@ -114,6 +133,20 @@ def test_many_requests_at_once(site: httpx.Client) -> None:
     bodies = [os.urandom(1000) for _ in range(100)]
     with ThreadPoolExecutor(20) as pool:
         assert list(pool.map(lambda body: site.post("/echo", content=body).content, bodies)) == bodies
+
+
+def test_requests_streams_errors_and_websockets_at_once(site: httpx.Client) -> None:
+    def echoes(number: int) -> bool:
+        with connect(websocket_url(site, "/ws")) as socket:
+            socket.send(str(number))
+            return socket.recv(timeout=30) == str(number)
+
+    def one(number: int) -> bool:
+        path, status = [("/unread", 200), ("/stream", 200), ("/status?500", 500), ("/status?404", 404)][number % 4]
+        return site.get(path).status_code == status
+
+    with ThreadPoolExecutor(20) as pool:
+        assert all(pool.map(lambda number: echoes(number) if number % 5 == 0 else one(number), range(100)))
 
 
 @pytest.mark.parametrize("message", ["", "Hello, 世界! 😀", b"", bytes(range(256)) * 100, "x" * 65536])

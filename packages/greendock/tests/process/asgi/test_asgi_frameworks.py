@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
@@ -74,26 +73,17 @@ def test_a_background_task_runs_after_the_response(site: Site) -> None:
     wait_for((site.server.folder / "after").exists, "the task has run")
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_reload_closes_websockets_with_1012_through_nginx_and_the_client_connects_again(
-    serve: Callable[..., Server], tmp_path: Path, framework: str
-) -> None:
-    server = serve(FRAMEWORKS[framework], GUNICORN_WORKER_CLASS="asgi")
-    proxy = Proxy(tmp_path / "proxy", local_nginx(), UPSTREAM=f"127.0.0.1:{server.port}")
-    url = f"ws://127.0.0.1:{proxy.port}/ws"
-    try:
-        proxy.start()
-        with connect(url) as socket:
-            socket.send("before")
-            socket.recv(timeout=10)
-            server.signal(signal.SIGHUP)
-            with pytest.raises(ConnectionClosed) as closed:
-                socket.recv(timeout=30)
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1012
-        with connect(url) as again:
-            again.send("after")
-            assert again.recv(timeout=10) == "after"
-    finally:
-        proxy.close()
-    assert "Traceback" not in server.log
+def test_a_reload_closes_websockets_with_1012_through_nginx_and_the_client_connects_again(site: Site) -> None:
+    url = site.proxy.url.replace("http", "ws") + "/ws"
+    with connect(url) as socket:
+        socket.send("before")
+        socket.recv(timeout=10)
+        site.server.signal(signal.SIGHUP)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=30)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+    with connect(url) as again:
+        again.send("after")
+        assert again.recv(timeout=10) == "after"
+    assert "Traceback" not in site.server.log

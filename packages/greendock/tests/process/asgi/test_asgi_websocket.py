@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import urllib.request
 from collections.abc import Callable
 
@@ -34,16 +35,23 @@ def test_messages_go_both_ways_and_the_application_learns_of_the_end(start: Star
 
 def test_the_scope_has_the_client_the_scheme_and_the_lifespans_state(start: Start) -> None:
     server = start(GUNICORN_ROOT_PATH="/mounted")
-    headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+    headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https", "X-Custom": "mine"}
     with connect(f"ws://127.0.0.1:{server.port}/scope?x=1", additional_headers=headers) as socket:
         seen = json.loads(socket.recv())
+    assert seen.pop("asgi")["version"] == "3.0"
     assert seen == {
+        "type": "websocket",
+        "http_version": "1.1",
+        "server": ["127.0.0.1", server.port],
         "client": ["203.0.113.7", 0],
         "scheme": "wss",
         "path": "/scope",
+        "raw_path": "/scope",
         "root_path": "/mounted",
-        "query_string": "b'x=1'",
+        "query_string": "x=1",
+        "subprotocols": [],
         "state": {"pool": "a pool"},
+        "custom": "mine",
     }
 
 
@@ -68,6 +76,43 @@ def test_a_message_longer_than_the_setting_is_refused_with_1009(start: Start) ->
             socket.recv(timeout=30)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1009
+
+
+HANDSHAKE = get(
+    "/ws",
+    *("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"),
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+
+
+def test_a_flood_of_pings_blocks_nobody_else(start: Start) -> None:
+    server = start(GUNICORN_TIMEOUT="1")
+    before = server.workers()
+    client = Client(server.port, HANDSHAKE)
+    client.until(b"\r\n\r\n")
+    count = 500_000
+    flood = threading.Thread(target=client.send, args=(b"\x89\x80\0\0\0\0" * count,))
+    flood.start()
+    answers = 0
+    while answers < 2 * count:  # without the masks, a pong is two bytes
+        answers += len(client.socket.recv(65536))
+    flood.join()
+    assert server.get()[0] == 200
+    assert server.workers() == before
+    assert "was blocked" not in server.log
+
+
+def test_a_client_that_pings_and_never_reads_is_read_no_further(start: Start) -> None:
+    server = start()
+    client = Client(server.port, HANDSHAKE)
+    client.until(b"\r\n\r\n")
+    client.socket.settimeout(1)
+    pings = (b"\x89\xfd\0\0\0\0" + b"x" * 125) * 8000
+    with pytest.raises(TimeoutError):
+        client.send(pings * 64)  # more than the buffers of both sides hold
+    assert server.get()[0] == 200
+    client.socket.settimeout(30)
+    assert client.socket.recv(2) == b"\x8a\x7d"
 
 
 def test_an_upgrade_to_something_else_is_an_ordinary_request(start: Start) -> None:

@@ -105,7 +105,8 @@ class Server:
             try:
                 self.process.wait(timeout=5)
             except subprocess.TimeoutExpired:
-                self.process.kill()
+                for pid in (*self.pids(), self.process.pid):  # a worker that hangs does not notice that its parent is gone
+                    os.kill(pid, signal.SIGKILL)
                 self.process.wait()
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import collections
 import http.client
 import os
 import re
 import signal
+import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.process.proxy.support import Proxy, Record, background
-from tests.support import DEADLINE, ROOT, Server, free_port, wait_for
+from tests.support import DEADLINE, ROOT, Server, children, free_port, wait_for
 
 
 def test_a_wrong_configuration_is_reported_whole_and_nothing_starts(launch: Callable[..., Proxy]) -> None:
@@ -73,6 +78,69 @@ def test_metrics_are_in_prometheus_s_format(proxy: Proxy) -> None:
     assert 0 < float(samples["nginx_connections_accepted"]) <= float(samples["nginx_http_requests_total"])
     plain = proxy.status("/stub_status").text
     assert plain.startswith("Active connections:")
+
+
+def counted(proxy: Proxy) -> dict[str, float]:
+    """Return what the proxy's page says, by name and labels."""
+    text = proxy.status("/metrics").text
+    return {
+        sample.name + "".join(f" {value}" for _, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_requests_are_counted_by_status_time_and_limit(launch: Callable[..., Proxy], app: Server) -> None:
+    proxy = launch(
+        METRICS="on",
+        METRICS_PORT=str(free_port()),
+        ACCESS_LOG="off",
+        TLS="self-signed",
+        TLS_REDIRECT="off",
+        CACHE_TIME="60s",
+        RATE_LIMIT="1r/s",
+        RATE_LIMIT_BURST="3",
+    )
+    (proxy.folder / "static" / "a.css").write_text("a {}")
+    assert proxy.get("/static/a.css").status_code == 200
+    assert httpx.get(f"https://127.0.0.1:{proxy.tls_port}/static/a.css", verify=False).status_code == 200  # noqa: S501
+    answers = collections.Counter(proxy.get(f"/?{number}").status_code for number in range(8))
+    wait_for(lambda: counted(proxy)["nginx_http_request_duration_seconds_count"] == 10, "ten requests")
+    seen = counted(proxy)
+    assert answers[429] > 0
+    assert seen["nginx_http_responses_total 200"] == answers[200] + 2
+    assert seen["nginx_http_responses_total 429"] == answers[429] == seen["nginx_limited_requests_total rate rejected"]
+    assert (
+        seen["nginx_upstream_response_duration_seconds_count"]
+        == answers[200]
+        == seen["nginx_cache_requests_total miss"]
+    )
+    assert seen["nginx_tls_requests_total tlsv1.3"] == 1
+    assert seen["nginx_requests_uncounted_total"] == 0
+    assert seen["nginx_http_response_bytes_total"] > seen["nginx_http_request_bytes_total"] > 0
+    wait_for(
+        lambda: 80 < (counted(proxy)["nginx_certificate_expiry_timestamp_seconds"] - time.time()) / 86400 < 91, "expiry"
+    )
+
+    listed = set(re.findall(r"`(nginx_[a-z_]+)", (ROOT / "docs" / "metrics.md").read_text()))
+    assert set(re.findall("^# TYPE (nginx_[a-z_]+)", proxy.status("/metrics").text, re.MULTILINE)) == listed
+
+    # A reload changes nothing, and what counts ends with Nginx.
+    assert proxy.command("reload", "--wait").returncode == 0
+    proxy.get("/static/a.css")
+    wait_for(lambda: counted(proxy)["nginx_http_request_duration_seconds_count"] == 11, "one more")
+    helper = [pid for pid in children(proxy.pid) if b"greendock" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(proxy.pid, signal.SIGQUIT)
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in helper), "nothing is left behind")
+
+
+def test_a_taken_port_for_the_counting_is_named(launch: Callable[..., Proxy]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        done = launch(wait=False).command("run", METRICS="on", METRICS_PORT=str(port))
+    assert done.returncode == 1
+    assert f"NGINX_METRICS_PORT={port}" in done.stderr
 
 
 def test_metrics_are_for_the_networks_named(launch: Callable[..., Proxy]) -> None:

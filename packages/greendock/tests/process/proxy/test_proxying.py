@@ -300,18 +300,23 @@ class UnixServer:
         self.listener.close()
 
 
-def test_a_websocket_carries_messages_both_ways(launch: Callable[..., Proxy]) -> None:
+def test_a_websocket_carries_messages_both_ways_and_outlives_a_reload(launch: Callable[..., Proxy]) -> None:
     def echo(connection: websockets.sync.server.ServerConnection) -> None:
         for message in connection:
             connection.send(message)
 
     with websockets.sync.server.serve(echo, "127.0.0.1", 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        proxy = launch(UPSTREAM=f"127.0.0.1:{server.socket.getsockname()[1]}")
+        proxy = launch(UPSTREAM=f"127.0.0.1:{server.socket.getsockname()[1]}", SHUTDOWN_TIMEOUT="1s")
         with websockets.sync.client.connect(f"ws://127.0.0.1:{proxy.port}/ws") as client:
             for message in ("one", b"\0" * 100_000, "three"):
                 client.send(message)
                 assert client.recv(DEADLINE) == message
+            done = proxy.command("reload", "--wait")
+            assert done.returncode == 0
+            assert "connections go on" in done.stderr
+            client.send("after the reload")
+            assert client.recv(DEADLINE) == "after the reload"
         server.shutdown()
 
 

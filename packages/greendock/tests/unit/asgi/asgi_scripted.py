@@ -20,10 +20,10 @@ PEER = ("127.0.0.1", 40000)
 class Transport:
     """What the peer gets is in ``sent``."""
 
-    def __init__(self, peer: Any = PEER) -> None:
+    def __init__(self, peer: Any = PEER, sock: Any = None) -> None:
         self.sent = b""
         self.ended = self.paused = False
-        self._info = {"peername": peer, "sockname": ("127.0.0.1", 8000)}
+        self._info = {"peername": peer, "sockname": ("127.0.0.1", 8000), "socket": sock}
 
     def get_extra_info(self, name: str) -> Any:
         return self._info[name]
@@ -101,7 +101,7 @@ async def _through(pieces: Iterable[bytes], cfg: Any, peer: Any) -> tuple[Script
         if transport.ended:
             break
         connection.data_received(piece)
-        for _ in range(20):
+        for _ in range(5):
             await asyncio.sleep(0)
     for _ in range(60):
         await asyncio.sleep(0)

@@ -378,7 +378,7 @@ def _has_input(transport: Any) -> bool:
     return bool(poll.poll(0))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)  # of values that clients choose, as long as limit_request_field_size allows
 def forwarded_client(value: bytes, cfg: Any) -> tuple[str, int] | None:
     """Return the client that trusted proxies name in X-Forwarded-For: the last address that is no proxy's."""
     host, port = "", 0

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 SEAMS = (
     *("connection_made", "data_received", "connection_lost", "handle_connect", "run_asgi", "send"),
-    *("send_500_response", "shutdown", "stop_keepalive"),
+    *("send_500_response", "shutdown", "stop_keepalive", "resume_writing", "handle_cont", "receive"),
 )
 _SERVICE_RESTART = 1012
 _CLOSE_SECONDS = 2.0
+
+#: Bytes parsed at a time: some thousand of the smallest frames. Other connections have their turn after them.
+_SLICE = 16384
 
 
 def config(worker: AsgiWorker) -> Config:
@@ -80,6 +83,8 @@ class WebSocket(WebSocketsSansIOProtocol):
         self.worker = worker
         self._peer = peer
         self._accepted = False
+        self._unparsed = b""
+        self._going_on = False
 
     def begin(self, head: Head, client: Any, server: Any, root_path: str) -> None:
         """Start with the request that a ``Connection`` has read."""
@@ -90,6 +95,56 @@ class WebSocket(WebSocketsSansIOProtocol):
         for name, value in head.headers:
             lines += (name, b": ", value, b"\r\n")
         self.data_received(b"".join([*lines, b"\r\n"]))
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have arrived. A flood of small frames, each of them answered, holds up no other connection."""
+        if len(data) <= _SLICE and not self._unparsed:
+            super().data_received(data)
+            if self.writable.is_set():
+                return
+        else:
+            self._unparsed += data
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._going_on:
+            self._going_on = True
+            self.loop.call_soon(self._parse_more)
+
+    def _parse_more(self) -> None:
+        self._going_on = False
+        if self.read_paused or not self.writable.is_set() or self.transport.is_closing():
+            return  # receive and resume_writing go on
+        if not self._unparsed:
+            self.transport.resume_reading()
+            return
+        data, self._unparsed = self._unparsed[:_SLICE], self._unparsed[_SLICE:]
+        super().data_received(data)
+        self._go_on()
+
+    async def receive(self) -> Any:
+        """ASGI's ``receive``."""
+        message = await self.queue.get()
+        if self.read_paused and self.queue.empty():
+            self.read_paused = False
+            self._go_on()
+        return message
+
+    def resume_writing(self) -> None:
+        """The client has caught up with what it was sent."""
+        super().resume_writing()
+        self._go_on()
+
+    def handle_cont(self, event: Any) -> None:
+        """Add a fragment to its message: to its bytes, because a list of small fragments is many times as large."""
+        if not isinstance(self.frames[0], bytearray):
+            self.frames = [bytearray(self.frames[0])]  # type: ignore[list-item]
+        self.frames[0] += event.data
+        if event.fin:
+            self.frames = [bytes(self.frames[0])]
+            self.send_receive_event_to_app()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
@@ -133,9 +188,8 @@ class WebSocket(WebSocketsSansIOProtocol):
         self.conn.send_close(_SERVICE_RESTART)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = self.disconnected = True  # what the application sends from now on raises
-        if self.read_paused:
-            self.read_paused = False
-            self.transport.resume_reading()
+        self.read_paused = False
+        self._go_on()
         self.close_timer = asyncio.get_running_loop().call_later(_CLOSE_SECONDS, self.transport.close)
 
     def overdue(self) -> None:

@@ -81,6 +81,7 @@ class AsgiWorker(Worker):  # type: ignore[misc]
         self.limits = Limits(self.cfg)
         self.loop = _new_loop(self.cfg.asgi_loop)
         asyncio.set_event_loop(self.loop)
+        self.loop.set_exception_handler(self._log_stray)
         self.connections: set[Connection | WebSocket] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.state: dict[str, Any] = {}
@@ -97,6 +98,10 @@ class AsgiWorker(Worker):  # type: ignore[misc]
         # post_worker_init, which says that this worker is ready, comes after lifespan.startup.
         self.__dict__["load_wsgi"] = load_and_start
         super().init_process()
+
+    def _log_stray(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log an error that belongs to no request: of a callback, of a task that nobody awaits."""
+        self.log.error("%s", context["message"], exc_info=context.get("exception"))
 
     def load_wsgi(self) -> None:
         """Load the application."""

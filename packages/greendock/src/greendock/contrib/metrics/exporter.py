@@ -1,7 +1,8 @@
 """The process that answers Prometheus.
 
-``python -m greendock.contrib.metrics.exporter ADDRESS FOLDER READINESS_FILE [PAUSE]``, started by the master through
-``greendock.contrib.metrics.supervisor``. It ends when its parent does.
+``python -m greendock.contrib.metrics.exporter ADDRESS FOLDER READINESS_FILE OBJECTIVES [PAUSE]``, started by the master
+through ``greendock.contrib.metrics.supervisor``. ``OBJECTIVES``: the share of requests that shall succeed, a colon, and
+the seconds they may take. It ends when its parent does.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import socket
 import socketserver
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -21,10 +22,12 @@ from typing import Any
 from gunicorn.util import parse_address
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import MetricsHandler
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from greendock.contrib.metrics.files import locked
+from greendock.contrib.metrics.files import locked, sum_of
+from greendock.host import procfs
+from greendock.host.cgroups import memory_used, read_limits
 from greendock.runtime import healthcheck
 
 _RETRY_SECONDS = 0.5
@@ -44,10 +47,13 @@ class Counted:
 
 
 class Observed:
-    """What the readiness file says about the master and its workers."""
+    """What the readiness file and the kernel say about the master and its workers."""
 
-    def __init__(self, readiness_file: str) -> None:
+    def __init__(self, folder: Path, readiness_file: str, availability: float, latency: float) -> None:
+        self._folder = folder
         self._file = readiness_file
+        self._availability = availability
+        self._latency = latency
 
     def collect(self) -> Iterable[Metric]:
         """Read the file; the healthcheck's own probe is left out, so that a scrape never waits for a worker."""
@@ -59,12 +65,54 @@ class Observed:
             "state": "",
         }
         master = int(state["pid"])
-        booted = len(healthcheck.booted(self._file, master))
-        serving = state["state"] == "serving" and healthcheck.alive(master, int(state["started"]))
-        ready = serving and booted >= int(state["minimum"])
-        yield GaugeMetricFamily("gunicorn_workers_booted", "Living workers that have booted", booted)
+        booted = healthcheck.booted(self._file, master)
+        lives = healthcheck.alive(master, int(state["started"]))
+        ready = lives and state["state"] == "serving" and len(booted) >= int(state["minimum"])
+        yield GaugeMetricFamily("gunicorn_workers_booted", "Living workers that have booted", len(booted))
         yield GaugeMetricFamily("gunicorn_workers_target", "Workers there should be", int(state["workers"]))
         yield GaugeMetricFamily("gunicorn_ready", "1 when this server is ready to take requests", int(ready))
+        draining = lives and state["state"] == "draining"
+        yield GaugeMetricFamily("gunicorn_draining", "1 when this server is stopping", int(draining))
+        backlog = procfs.backlog(master)
+        if backlog is not None:
+            yield GaugeMetricFamily("gunicorn_backlog", "Connections that wait to be accepted", backlog)
+        yield from self._workers(booted)
+        yield from _limits()
+        yield GaugeMetricFamily(
+            "greendock_slo_availability_ratio", "Objective: requests answered below 500", self._availability
+        )
+        yield GaugeMetricFamily(
+            "greendock_slo_latency_seconds", "Objective: 99 % of the requests are answered within", self._latency
+        )
+
+    def _workers(self, pids: Sequence[int]) -> Iterable[Metric]:
+        cpu = CounterMetricFamily("gunicorn_worker_cpu_seconds", "CPU time of each worker", labels=["pid"])
+        memory = GaugeMetricFamily("gunicorn_worker_memory_bytes", "Resident memory of each worker", labels=["pid"])
+        started = GaugeMetricFamily(
+            "gunicorn_worker_start_time_seconds", "When each worker was started, since 1970", labels=["pid"]
+        )
+        requests = CounterMetricFamily("gunicorn_worker_requests", "Requests of each worker", labels=["pid"])
+        busy = GaugeMetricFamily("gunicorn_worker_threads_busy", "Busy threads of each worker", labels=["pid"])
+        for pid in pids:
+            usage = procfs.usage(pid)
+            if usage is None:
+                continue
+            label = [str(pid)]
+            cpu.add_metric(label, usage.cpu_seconds)
+            memory.add_metric(label, usage.memory)
+            started.add_metric(label, usage.started)
+            requests.add_metric(label, sum_of(self._folder / f"counter_{pid}.db", "gunicorn_requests_total"))
+            busy.add_metric(label, sum_of(self._folder / f"gauge_livesum_{pid}.db", "gunicorn_threads_busy"))
+        return cpu, memory, started, requests, busy
+
+
+def _limits() -> Iterable[Metric]:
+    limits, used = read_limits(), memory_used()
+    yield GaugeMetricFamily("gunicorn_cpus", "CPUs that this server may use", limits.cpus)
+    if used is not None:
+        yield GaugeMetricFamily("gunicorn_memory_used_bytes", "Memory of the whole container in use", used)
+    most = limits.memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    yield GaugeMetricFamily("gunicorn_memory_limit_bytes", "Memory that the container may use", most)
 
 
 class Server(ThreadingHTTPServer):
@@ -122,13 +170,14 @@ def listen(address: str, registry: CollectorRegistry) -> Server:
                 sys.exit(0)
 
 
-def main(address: str, folder: str, readiness_file: str, pause: str = "0") -> None:
+def main(address: str, folder: str, readiness_file: str, objectives: str, pause: str = "0") -> None:
     """Serve until ended; begin after ``pause`` seconds."""
     time.sleep(float(pause))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to everybody in the terminal; the master decides
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Counted(Path(folder)))
-    registry.register(Observed(readiness_file))
+    availability, _, latency = objectives.partition(":")
+    registry.register(Observed(Path(folder), readiness_file, float(availability), float(latency)))
     with suppress(KeyboardInterrupt):
         listen(address, registry).serve_forever()
 

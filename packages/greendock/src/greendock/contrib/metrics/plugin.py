@@ -17,6 +17,7 @@ from greendock.env import types
 from greendock.env.variable import Variable
 from greendock.hooks import chain
 from greendock.hooks.plugins import ServerPlugin
+from greendock.runtime import lifecycle
 from greendock.server.variables import APP, HOOKS
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def _address(text: str) -> str:
 
 
 class MetricsPlugin(ServerPlugin):
-    """Requests, their durations, busy threads, workers, how workers ended, failed hooks, readiness."""
+    """Requests, their durations, busy threads, workers, how workers ended, hooks, reloads, readiness."""
 
     variables = (
         Variable(
@@ -52,11 +53,27 @@ class MetricsPlugin(ServerPlugin):
             "Unset: beside the readiness file.",
             HOOKS,
         ),
+        Variable(
+            "GREENDOCK_SLO_AVAILABILITY",
+            types.number(50, 99.999),
+            "99.9",
+            "Service level objective: percent of the requests that are answered below 500. The alerts of "
+            "deploy/monitoring are about it.",
+            HOOKS,
+        ),
+        Variable(
+            "GREENDOCK_SLO_LATENCY",
+            types.number(0.001, 3_600),
+            "0.5",
+            "Service level objective: seconds within which 99 % of the requests are answered.",
+            HOOKS,
+        ),
         APP["GREENDOCK_READINESS_FILE"],
     )
 
     def __init__(self) -> None:
         self._bind = self._readiness_file = ""
+        self._availability, self._latency = 0.0, 0.0
         self._folder: Folder | None = None
         self._counts: Counts | None = None
         self._supervisor: Supervisor | None = None
@@ -72,6 +89,8 @@ class MetricsPlugin(ServerPlugin):
             yield f"{_LIBRARY} was imported before the plugin could choose its multi-process mode; import it later"
             return
         self._bind, self._readiness_file = options["GREENDOCK_METRICS_BIND"], options["GREENDOCK_READINESS_FILE"]
+        self._availability = options["GREENDOCK_SLO_AVAILABILITY"] / 100
+        self._latency = options["GREENDOCK_SLO_LATENCY"]
         base = options["GREENDOCK_METRICS_DIR"] or f"{self._readiness_file}.metrics"
         self._folder = Folder(Path(base), os.getpid())
         os.environ[_DIRECTORY] = str(self._folder.path)
@@ -83,20 +102,23 @@ class MetricsPlugin(ServerPlugin):
         self._folder.create()
         from greendock.contrib.metrics.counts import Counts  # noqa: PLC0415
 
-        self._counts = Counts()
+        self._counts = Counts(self._latency)
         chain.on_failure.append(self._counts.hook_failed)
+        chain.on_duration.append(self._counts.hook_took)
+        lifecycle.on_reload_end.append(self._counts.reloaded)
 
     def when_ready(self, server: Any) -> None:
         """Start the exporter."""
         if self._folder is not None and self._counts is not None:
-            self._supervisor = Supervisor([self._bind, str(self._folder.path), self._readiness_file])
+            objectives = f"{self._availability:g}:{self._latency:g}"
+            self._supervisor = Supervisor([self._bind, str(self._folder.path), self._readiness_file, objectives])
             self._supervisor.watch(server)
             server.log.info("Metrics at %s (GET /metrics)", self._bind)
 
     def post_worker_init(self, worker: Any) -> None:
-        """Wrap the application of an ASGI worker."""
-        if self._counts is not None and hasattr(worker, "asgi"):
-            worker.asgi = self._counts.counted(worker.asgi)
+        """A worker is about to serve."""
+        if self._counts is not None:
+            self._counts.worker_booted(worker)
 
     def pre_request(self, worker: Any, request: Any) -> None:
         """A request begins."""
