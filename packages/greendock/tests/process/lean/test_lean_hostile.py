@@ -120,11 +120,16 @@ def test_a_default_timeout_does_not_let_silent_connections_hold_every_thread(ser
 # Threads.
 
 
-def test_an_asynchronous_exception_in_an_idle_thread_costs_one_request_at_most(serve):
+def test_an_asynchronous_exception_in_an_idle_thread_costs_one_request_at_most(serve, tmp_path):
     server = serve()
     before = server.pids()
-    for client in [server.connect(request("/pid", "Connection: close")) for _ in range(20)]:
-        client.reply()  # every thread was started
+    release = tmp_path / "release"
+    clients = [server.connect(request(f"/held?{tmp_path}/arrived{number},{release}")) for number in range(4)]
+    until(lambda: len(list(tmp_path.glob("arrived*"))) == 4)  # every thread was started
+    release.touch()
+    for client in clients:
+        client.reply()
+        client.close()
     assert server.get("/throw?1").text != "0"
     results = answers(server, 12)
     assert results.count(None) <= 1
