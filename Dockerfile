@@ -71,6 +71,18 @@ RUN python -m compileall -q -j 0 .
 ARG BUILD_COMMAND=
 RUN PATH=/srv/venv/bin:$PATH sh -ec "${BUILD_COMMAND:-true}"
 
+# --- the image that holds the published ports: one file, which changes hardly ever ------------------------------------
+FROM ${PYTHON_IMAGE} AS port
+LABEL org.opencontainers.image.title="greendock-port" \
+      org.opencontainers.image.licenses="MIT"
+# The volume made from this folder is the account's own.
+RUN install -d -o 101 -g 101 /run/port
+COPY packages/greendock/src/greendock/proxy/ports.py /ports.py
+USER 101:101
+VOLUME /run/port
+HEALTHCHECK --interval=30s --timeout=3s --start-period=10s --start-interval=1s CMD ["test", "-S", "/run/port/socket"]
+CMD ["python", "-I", "-S", "/ports.py"]
+
 # --- the proxy's image -----------------------------------------------------------------------------------------------
 FROM ${NGINX_IMAGE} AS nginx
 LABEL org.opencontainers.image.title="greendock-nginx" \
@@ -82,7 +94,8 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 curl openssl brotli \
     && rm -rf /var/lib/apt/lists/* \
     # Any account may be given to `docker run --user`; a volume made from this folder keeps its mode.
-    && install -d -m 1777 /run/nginx /var/cache/nginx
+    && install -d -m 1777 /run/nginx /var/cache/nginx \
+    && install -d -o 101 -g 101 /run/port
 ENV GREENDOCK_TEMPLATE=1 PYTHONPATH=/opt/greendock PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # The same `greendock` command as in the application's image; here it is about the proxy. It needs no other package.
 COPY packages/greendock/src/greendock/ /opt/greendock/greendock/
@@ -102,8 +115,10 @@ EXPOSE 8080 8443
 VOLUME /var/cache/nginx
 # QUIT lets open requests end; TERM would cut them. https://nginx.org/en/docs/control.html
 STOPSIGNAL SIGQUIT
+# Where the holder of the ports has started again, the sockets in use lead nowhere: end, and start with the new ones.
 HEALTHCHECK --interval=10s --timeout=3s --retries=3 --start-period=10s --start-interval=1s \
-    CMD ["sh", "-c", "exec curl -fsS -m 2 -o /dev/null http://127.0.0.1:${NGINX_STATUS_PORT:-8081}/healthz"]
+    CMD ["sh", "-c", "[ ! -e $NGINX_PORT_DIR/id ] || cmp -s $NGINX_PORT_DIR/id ${NGINX_RUN_DIR:-/run/nginx}/port.id \
+    || kill 1; exec curl -fsS -m 2 -o /dev/null http://127.0.0.1:${NGINX_STATUS_PORT:-8081}/healthz"]
 # `greendock run` renders the configuration, has Nginx test it, and becomes Nginx; any other command runs as it is.
 ENTRYPOINT ["greendock", "run"]
 CMD ["nginx"]

@@ -44,7 +44,7 @@ top: ## every replica and worker as they go on: requests, times, CPU, memory (q 
 logs: ## follow both logs (Ctrl-C stops following)
 	@docker compose logs --follow --tail 100
 
-rollout: ## replace the running application without losing a request (ARGS=... is handed on)
+rollout: ## replace what has changed without losing a request (ARGS=... is handed on)
 	@$(GREENDOCK) rollout $(ARGS)
 
 test: $(BEFORE_TEST) ## start the stack in containers of its own and test your application through Nginx

@@ -32,6 +32,7 @@ class Site(Stack):
             "NGINX_SERVER_NAMES": "any",
             "NGINX_SHUTDOWN_TIMEOUT": "10s",
             "WEB_CONCURRENCY": "1",
+            "GREENDOCK_ROLLOUT_WATCH": "2",
             **(settings or {}),
         }
         (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from greendock.proxy.static import fingerprint
 from greendock.testing.load import Result, Running, load, slow_requests, table, uploads, websocket
 from tests.container.stack import Site, started
+from tests.container.support import docker
 from tests.support import wait_for
 
 # Short where nothing is measured; the defaults take longer for slower clients.
@@ -48,8 +50,12 @@ class Everything:
 @pytest.mark.parametrize(("replicas", "asgi"), [(1, False), (3, False), (1, True)], ids=["1", "3", "asgi"])
 def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int, asgi: bool) -> None:
     with started(tmp_path / "site", replicas, asgi=asgi) as site:
-        before = site.containers("app")
+        before = site.containers("app") + site.containers("nginx")
+        style = site.folder / "app/static/app.css"
+        old = fingerprint(style)
         site.set_version("two")
+        style.write_text("/* two */")
+        (site.folder / "app/static/page.0a1b2c3d.js").unlink()
         with Everything(site.url(), rate=100) as clients:
             # Every client is at work before it begins.
             wait_for(lambda: clients.results["2 s"].total >= 3, "slow requests have been answered")
@@ -63,7 +69,11 @@ def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int, as
             assert closes == {"closed 1012": 1}, shown
         assert site.version() == "two"
         assert len(site.containers("app")) == replicas
-        assert not set(site.containers("app")) & set(before)
+        assert not set(site.containers("app") + site.containers("nginx")) & set(before)
+        # A page of either version finds its own.
+        assert site.static("app.css").text == "/* two */"
+        assert "two" not in site.get(f"/static/app.css?v={old}").raise_for_status().text
+        assert site.get("/static/page.0a1b2c3d.js").text == "page();\n"
         assert Compose(site).leaves_alone(replicas)
 
 
@@ -74,8 +84,18 @@ def test_the_version_before_comes_back_with_one_command(tmp_path: Path) -> None:
         site.rollout()
         with load(site.url(), rate=50, post=True) as running:
             site.rollout("--back")
+            assert site.version() == "one"
+
+            site.set_version("three")
+            assert "--promote" in site.rollout("--canary", "30%", "--hold")
+            wait_for(lambda: versions(site) == {"one", "three"}, "both versions answer")
+            assert "undo" in site.rollout("--back")
+            assert versions(site) == {"one"}
+            site.rollout("--canary", "30%", "--hold")
+            site.rollout("--promote")
+            assert versions(site) == {"three"}
+            assert "no canary is under way" in last_line(site.rollout("--promote", expect=1))
         assert running.result.failed == 0, running.result
-        assert site.version() == "one"
         assert Compose(site).leaves_alone()
         assert follows_dns(site)
 
@@ -99,6 +119,23 @@ def test_whatever_fails_the_old_version_goes_on_serving(tmp_path: Path) -> None:
         assert "DB_PASSWORD=(hidden) (from .env line" in output
         assert "the old version serves" in last_line(output)
         (site.folder / ".env").write_text(settings)
+
+        # It starts, and answers with 500: seen before anybody gets it, or by what those see who do.
+        site.set_version("bad")
+        site.environment["GREENDOCK_ROLLOUT_CHECK"] = "/fails"
+        output = site.rollout(expect=1)
+        assert "the new version answers /fails with 500; the old version serves" in last_line(output)
+        site.environment["GREENDOCK_ROLLOUT_CHECK"] = "off"
+        with load(f"{site.url()}fails", rate=50) as failing:
+            output = site.rollout("--canary", "20%", "--for", "60", expect=1)
+            assert "the new version is worse" in last_line(output)
+            site.environment["GREENDOCK_ROLLOUT_WATCH"] = "60"
+            output = site.rollout(expect=1)
+            assert "the new version is worse" in last_line(output)
+        assert set(failing.result.outcomes) == {"200", "500"}, failing.result
+        assert failing.result.outcomes["500"] < failing.result.outcomes["200"]
+        del site.environment["GREENDOCK_ROLLOUT_CHECK"], site.environment["GREENDOCK_ROLLOUT_WATCH"]
+        site.set_version("two")
 
         site.edit("app/main.py", lambda text: text + "\nraise RuntimeError('broken on purpose')\n")
         output = site.rollout(expect=1)
@@ -124,10 +161,10 @@ def test_whatever_fails_the_old_version_goes_on_serving(tmp_path: Path) -> None:
     assert running.result.failed == 0, running.result
 
 
-def test_nginx_itself_is_reloaded_without_loss_and_replaced_only_by_one_that_works(tmp_path: Path) -> None:
+def test_nginx_is_reloaded_and_replaced_without_loss_and_only_by_one_that_works(tmp_path: Path) -> None:
     site = Site(tmp_path / "site", QUICK)
     mount = "      - ./nginx/server.d:/opt/greendock/nginx/server.d:ro\n"
-    site.edit("docker-compose.yml", lambda text: text.replace("    volumes:\n", f"    volumes:\n{mount}", 1))
+    site.edit("docker-compose.yml", lambda text: text.replace("      - proxy-buffers", f"{mount}      - proxy-buffers"))
     mine = site.folder / "nginx/server.d/mine.conf"
     try:
         site.start(replicas=2)
@@ -141,16 +178,19 @@ def test_nginx_itself_is_reloaded_without_loss_and_replaced_only_by_one_that_wor
             mine.write_text("nonsense on;\n")
             assert "nginx -t refused" in site.rollout("--nginx", "--no-build", expect=1)
             site.set_version("two")
-            output = site.rollout(expect=1)
+            output = site.rollout("--app", expect=1)
             assert "nginx -t refused" in last_line(output)
             assert "the old version serves" in last_line(output)
-        assert not reading.result.failed + writing.result.failed, (reading.result, writing.result)
-        assert (site.containers("app"), site.containers("nginx")) == (apps, proxies)
-        assert site.version() == "one"
+            (site.folder / "app/static/app.css").write_text("/* two */")
+            output = site.rollout(expect=1)
+            assert "nginx -t refused" in output
+            assert "the old version serves" in last_line(output)
+            assert (site.containers("app"), site.containers("nginx")) == (apps, proxies)
+            assert site.version() == "one"
 
-        mine.unlink()
-        site.edit("packages/greendock/src/greendock/proxy/errors/error.html", lambda text: text + "<!-- two -->\n")
-        site.rollout("--nginx")
+            mine.unlink()
+            site.rollout("--nginx")
+        assert not reading.result.failed + writing.result.failed, (reading.result, writing.result)
         assert site.containers("app") == apps
         assert not set(site.containers("nginx")) & set(proxies)
         assert site.version() == "one"
@@ -205,43 +245,82 @@ def test_the_release_command_runs_once_before_anything_new_serves_and_workers_fo
         site.down()
 
 
-def test_the_next_run_finishes_what_a_killed_one_began(tmp_path: Path) -> None:
-    with started(tmp_path / "site", settings=QUICK) as site, load(site.url(), rate=50, post=True) as running:
-        for number, (step, what, version) in enumerate(
-            [
-                ("wait until healthy", "undo", "one"),
-                ("point Nginx at the new ones", "(undo|finish)", "two0|two1"),
-                ("let the old ones drain", "finish", "two2"),
-            ]
-        ):
-            site.set_version(f"two{number}")
-            kill_at(site, step)
-            wait_for(lambda: re.fullmatch(version, site.version()), f"{version} answers")  # noqa: B023
-            assert re.search(f"{what} an interrupted rollout", site.rollout())
-            assert site.version() == f"two{number}"
-            assert len(site.containers("app")) == 1
-            assert follows_dns(site)
+# What a rollout of both has just told when it is killed, and which version serves then: each state it can leave.
+STEPS = [
+    (["create a container of Nginx"], "old"),
+    (["start 1 replica"], "old"),
+    (["ask each new replica"], "old"),
+    (["point Nginx at the new ones"], "either"),
+    (["watch the answers"], "new"),
+    (["start Nginx beside"], "both"),  # until the next run: the new Nginx follows DNS
+    (["start Nginx beside", "let the old ones drain"], "new"),
+    (["let the old Nginx end"], "new"),
+]
+
+
+def test_a_rollout_killed_at_any_step_loses_nothing_and_the_next_run_clears_up(tmp_path: Path) -> None:
+    """Each run clears up after the one before, and is killed itself at another step."""
+    site = Site(tmp_path / "site", QUICK | {"GREENDOCK_ROLLOUT_WATCH": "1"})
+    image = f"greendock-app:{site.name}"
+    try:
+        site.start()
+        docker("tag", image, f"{image}-one")
+        site.set_version("two")
+        site.compose("build", "app")
+        docker("tag", image, f"{image}-two")
+        with load(site.url(), rate=50) as reading, load(site.url(), rate=50, post=True) as writing:
+            before, after = "one", "two"
+            for number, (steps, serves) in enumerate(STEPS):
+                docker("tag", f"{image}-{after}", image)
+                label_proxy(site, str(number))
+                seen = kill_at(site, *steps)
+                expected = {"old": [before], "new": [after]}.get(serves, [before, after])
+                wait_for(lambda: site.version() in expected, f"{expected} after {steps}: {seen}")  # noqa: B023
+                if serves in ("new", "both") or (serves == "either" and site.version() == after):
+                    before, after = after, before
+            docker("tag", f"{image}-{after}", image)
+            site.rollout("--no-build")
+        assert site.version() == after
+        assert len(site.containers("app")) == len(site.containers("nginx")) == 1
+        assert site.inspect("nginx")["Config"]["Labels"]["number"] == str(len(STEPS) - 1)
+        assert follows_dns(site)
         assert Compose(site).leaves_alone()
-    assert running.result.failed == 0, running.result
+    finally:
+        site.down()
+        docker("image", "rm", f"{image}-one", f"{image}-two", check=False)
+    assert not reading.result.failed + writing.result.failed, (reading.result, writing.result)
 
 
-def kill_at(site: Site, step: str) -> None:
-    """Start a rollout and kill it, with every command it has started, as soon as it tells ``step``."""
-    rolling = site.start_rollout()
-    wait_for_step(rolling, step)
+def label_proxy(site: Site, number: str) -> None:
+    """Make another image of Nginx, which differs in a label."""
+    image = f"greendock-nginx:{site.name}"
+    command = ("docker", "build", "--quiet", "--tag", image, "-")
+    subprocess.run(command, input=f"FROM {image}\nLABEL number={number}\n".encode(), check=True, capture_output=True)
+
+
+def kill_at(site: Site, *steps: str) -> str:
+    """Start a rollout, kill it, with every command it has started, when it has told ``steps``; return its output."""
+    rolling = site.start_rollout("--no-build")
+    seen = "".join(wait_for_step(rolling, step) for step in steps)
     os.killpg(rolling.pid, signal.SIGKILL)
     rolling.communicate()
+    return seen
 
 
-def wait_for_step(rolling: subprocess.Popen[str], step: str) -> None:
-    """Read a rollout's output until it tells ``step``."""
+def wait_for_step(rolling: subprocess.Popen[str], step: str) -> str:
+    """Read a rollout's output until it tells ``step``; return what was read."""
     assert rolling.stdout is not None
     seen = []
     for line in rolling.stdout:
         seen.append(line)
         if step in line:
-            return
+            return "".join(seen)
     raise AssertionError(f"never came to {step!r}:\n{''.join(seen)}")
+
+
+def versions(site: Site) -> set[str]:
+    """Return the versions that answer some requests."""
+    return {site.version() for _ in range(30)}
 
 
 def follows_dns(site: Site) -> bool:

@@ -29,7 +29,7 @@ echo "$*" >>"{self.calls}"
 case "$*" in
 "compose up "*) exit {0 if succeeds else 1} ;;
 "compose ps "*) echo {ids} ;;
-"compose port nginx 9090") echo 127.0.0.1:18080 ;;
+"compose port port 9090") echo 127.0.0.1:18080 ;;
 "compose config --environment") echo NGINX_HTTP_PORT=9090 ;;
 inspect*) cat "{self.folder}/listed" ;;
 logs*) echo "it cannot import app" ;;

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from greendock.rollout import cli
-from greendock.rollout.engine import Container
+from greendock.rollout.answers import Answers, count
+from greendock.rollout.engine import Container, Engine, Service
 from greendock.rollout.generations import Generations, split
-from greendock.rollout.waiting import hopeless
+from greendock.rollout.judging import Judge
+from greendock.rollout.progress import Progress
+from greendock.rollout.proxy import serving_proxy
+from greendock.rollout.waiting import RolloutError, hopeless
 from greendock.testing.load import Result, table
 
 
@@ -131,9 +136,85 @@ def test_two_runs_at_once_are_refused(tmp_path: Path, capsys: pytest.CaptureFixt
         os.close(other)
 
 
-def test_going_back_is_for_the_application_alone() -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--nginx", "--back"],
+        ["--nginx", "--canary", "10%"],
+        ["--nginx", "--app"],
+        ["--canary", "0%"],
+        ["--canary", "100%"],
+        ["--canary", "few"],
+        ["--canary", "10%", "--promote"],
+    ],
+)
+def test_what_contradicts_itself_is_a_wrong_command_line(arguments: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        cli.main(["--nginx", "--back"])
+        cli.main(arguments)
+
+
+def entry(status: int, address: str) -> str:
+    return json.dumps({"http.response.status_code": status, "nginx.upstream.address": address})
+
+
+def test_answers_are_counted_by_the_replica_that_gave_the_last_one() -> None:
+    log = [
+        entry(200, "10.0.0.1:8000"),
+        entry(500, "10.0.0.1:8000, 10.0.0.2:8000"),
+        entry(503, ""),
+        "2026/11/21 18:00:00 [error] 7#7: no line of the access log",
+        "{cut off",
+        '{"level": "info"}',
+    ]
+    assert count(log, ["10.0.0.1:8000"]) == Answers(1, 0)
+    assert count(log, ["10.0.0.2:8000"]) == Answers(1, 1)
+    assert count(log) == Answers(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "worse"),
+    [
+        (Answers(0, 0), Answers(0, 0), False),
+        (Answers(2, 2), Answers(100, 0), False),
+        (Answers(3, 3), Answers(0, 0), True),
+        (Answers(1000, 20), Answers(1000, 0), False),
+        (Answers(1000, 21), Answers(1000, 0), True),
+        (Answers(100, 50), Answers(100, 49), False),
+    ],
+)
+def test_a_version_is_worse_by_three_failures_and_two_points(new: Answers, old: Answers, worse: bool) -> None:
+    assert new.worse_than(old) is worse
+
+
+@pytest.mark.parametrize(
+    ("containers", "serving"),
+    [
+        ([], None),
+        ([container(1)], 1),
+        ([container(1), container(2, status="created", health="")], 1),
+        ([container(1), container(2, health="starting")], 1),
+        ([container(1), container(2)], 2),
+        ([container(1, status="exited"), container(2)], 2),
+        ([container(1, health="unhealthy")], 1),
+        ([container(1, status="exited")], 1),
+    ],
+)
+def test_of_two_nginx_the_newer_stays_where_it_is_healthy(containers: list[Container], serving: int | None) -> None:
+    stays = serving_proxy(containers)
+    assert (stays and stays.number) == serving
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("GREENDOCK_ROLLOUT_CHECK", "healthz", "accepted: a path"),
+        ("GREENDOCK_ROLLOUT_WATCH", "long", "accepted: a number of seconds"),
+    ],
+)
+def test_a_wrong_setting_is_named_before_anything_changes(name: str, value: str, said: str) -> None:
+    service = Service("site", "app", "app:latest", {name: value})
+    with pytest.raises(RolloutError, match=f"{name}={value}: {said}"):
+        Judge(Engine(Path()), Progress(), service)
 
 
 def test_a_load_table_shows_each_outcome() -> None:

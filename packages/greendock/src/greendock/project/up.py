@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
             return 1
         command = ["docker", "compose", "up", "--build", "--detach", "--wait", "--wait-timeout", wait, *arguments]
         if subprocess.run(command, check=False).returncode == 0:
-            published = _output("docker", "compose", "port", "nginx", _inside_port())
+            published = _output("docker", "compose", "port", "port", _inside_port())
             _say(f"ready at http://localhost:{published.rpartition(':')[2].strip()}/")
             return 0
         _give_up(before)

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +20,26 @@ from typing import Any, NoReturn
 
 from greendock.env.problems import ConfigurationError
 from greendock.host import scheduling
-from greendock.proxy import certificate, configuration, maintenance, master, networks, pause, renewal, requests, static
-from greendock.proxy.render import certificate_paths, is_self_signed, render, worker_processes
+from greendock.proxy import (
+    certificate,
+    configuration,
+    maintenance,
+    master,
+    networks,
+    pause,
+    ports,
+    renewal,
+    requests,
+    static,
+)
+from greendock.proxy.render import certificate_paths, is_self_signed, published_addresses, render, worker_processes
 from greendock.proxy.rundir import RunDir
 from greendock.proxy.template import TemplateError
-from greendock.proxy.types import LOCAL, NETWORKS, UPSTREAM, duration
+from greendock.proxy.types import ANY, LOCAL, NETWORKS, SHARED_UPSTREAM, duration
 
 _RELOAD_TIMEOUT = 15.0
+# After a restart of the machine the holder of the ports may be the last that starts.
+_PORTS_TIMEOUT = 60.0
 _PAUSE = duration(1, 300)
 
 
@@ -42,7 +56,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    except (RefusedError, TemplateError, TimeoutError) as error:
+    except (RefusedError, TemplateError, TimeoutError, ports.NotLentError) as error:
         print(f"greendock: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -75,9 +89,18 @@ def _parser() -> argparse.ArgumentParser:
         _upstream,
         "point Nginx at these addresses, wait until none of the old is used; without any, say where it points",
     )
-    upstream.add_argument("addresses", nargs="*", metavar="HOST:PORT")
+    upstream.add_argument(
+        "addresses", nargs="*", metavar="HOST:PORT", help="HOST:PORT=10: a canary, 10 percent of requests"
+    )
     upstream.add_argument("--default", action="store_true", help="return to NGINX_UPSTREAM")
     upstream.add_argument("--no-wait", action="store_true", help="return as soon as new requests go there")
+    add("settle", _settle, "return when no former worker of Nginx is left")
+    asked = add("ask", _ask, "ask one replica as Nginx would; say what status it answers with")
+    asked.add_argument("address", metavar="HOST:PORT")
+    asked.add_argument("path")
+    asked.add_argument("--timeout", type=float, default=10, metavar="SECONDS")
+    shared = add("assets", _assets, "put this version's static files where the Nginx of another version finds them")
+    shared.add_argument("--only", action="store_true", help="and remove those of all others")
     closed = add("maintenance", _maintenance, "answer 503 with Retry-After, or stop doing so; it outlives a restart")
     closed.add_argument("state", choices=("on", "off", "status"))
     closed.add_argument("--message", default="", help="what visitors read")
@@ -132,7 +155,19 @@ def _run(options: argparse.Namespace, values: dict[str, Any]) -> None:
         _count_requests(values, rundir)
     command = [*_nginx(values, rundir, rundir.configuration), "-g", "daemon off;"]
     scheduling.choose(values["NGINX_SCHEDULER"])
+    if values["NGINX_PORT_DIR"] is not None:
+        _borrow_ports(values, rundir)
     _become(command)
+
+
+def _borrow_ports(values: dict[str, Any], rundir: RunDir) -> None:
+    """Have Nginx inherit the published ports' sockets, in the way in which a new Nginx inherits from its predecessor.
+
+    The healthcheck compares the holder's id: a holder that has started again has other sockets.
+    """
+    identity, descriptors = ports.borrow(Path(values["NGINX_PORT_DIR"]), published_addresses(values), _PORTS_TIMEOUT)
+    rundir.write("port.id", identity)
+    os.environ["NGINX"] = "".join(f"{descriptor};" for descriptor in descriptors)
 
 
 def _reload_on_renewal(values: dict[str, Any]) -> None:
@@ -192,9 +227,9 @@ def _upstream(options: argparse.Namespace, values: dict[str, Any]) -> None:
         print(" ".join(rundir.upstream() or values["NGINX_UPSTREAM"]))
         return
     try:
-        wanted = None if options.default else UPSTREAM.parse(" ".join(options.addresses))
+        wanted = None if options.default else SHARED_UPSTREAM.parse(" ".join(options.addresses))
     except ValueError as error:
-        raise RefusedError(f"upstream: {error}: accepted: {UPSTREAM.accepted}") from error
+        raise RefusedError(f"upstream: {error}: accepted: {SHARED_UPSTREAM.accepted}") from error
     with rundir.locked():
         before = rundir.upstream()
         rundir.set_upstream(wanted)
@@ -206,6 +241,44 @@ def _upstream(options: argparse.Namespace, values: dict[str, Any]) -> None:
         if not options.no_wait:
             _wait_for_end(values, rundir, old)
     print(f"greendock: upstream is {' '.join(wanted or values['NGINX_UPSTREAM'])}")
+
+
+def _settle(_: argparse.Namespace, values: dict[str, Any]) -> None:
+    rundir = RunDir(Path(values["NGINX_RUN_DIR"]))
+    pid = rundir.pid()
+    _wait_for_end(values, rundir, [worker for worker, retiring in master.workers(pid or -1).items() if retiring])
+    print("greendock: no former worker is left")
+
+
+def _ask(options: argparse.Namespace, values: dict[str, Any]) -> None:
+    """Tell the status of one request with the headers of templates/http/proxy.conf."""
+    name = values["NGINX_CANONICAL_HOST"] or values["NGINX_SERVER_NAMES"][0]
+    host = "localhost" if name in (ANY, LOCAL) else name.replace("*", "www", 1) if name[0] == "*" else name.lstrip(".")
+    secure = values["NGINX_TLS"] != "off" or values["NGINX_TRUSTED_PROXIES"] is not None
+    headers = {
+        "Host": host,
+        "User-Agent": "greendock-rollout",
+        "X-Real-IP": "127.0.0.1",
+        "X-Forwarded-For": "127.0.0.1",
+        "X-Forwarded-Proto": "https" if secure else "http",
+        "X-Forwarded-Host": host,
+        "X-Forwarded-Port": "443" if secure else "80",
+        "X-Request-Start": f"t={time.time():.3f}",
+    }
+    connection = http.client.HTTPConnection(options.address, timeout=options.timeout)
+    try:
+        connection.request("GET", options.path, headers=headers)
+        print(connection.getresponse().status)
+    except (OSError, http.client.HTTPException) as error:
+        raise RefusedError(f"{options.address} does not answer: {error or type(error).__name__}") from error
+    finally:
+        connection.close()
+
+
+def _assets(options: argparse.Namespace, values: dict[str, Any]) -> None:
+    shelf = Path(values["NGINX_TEMP_DIR"]) / "assets"
+    root = Path(values["NGINX_STATIC_ROOT"])
+    print(f"greendock: {static.share(root, values['NGINX_STATIC_URL'], shelf, only=options.only)} static files shared")
 
 
 def _maintenance(options: argparse.Namespace, values: dict[str, Any]) -> None:

@@ -51,7 +51,13 @@ def render(
         "MAINTENANCE_RETRY_AFTER": maintenance.retry_after(str(int(values["NGINX_MAINTENANCE_RETRY_AFTER"]))),
         "MAINTENANCE_GUESTS": _lines("{} 1;", maintenance.allow),
     }
-    conditions = _conditions(values) | {"maintenance_guests": bool(maintenance.allow)}
+    conditions = _conditions(values) | {
+        "maintenance_guests": bool(maintenance.allow),
+        "one_name": values["NGINX_PORT_DIR"] is not None
+        and len(addresses) == 1
+        and _by_name(addresses[0])
+        and bool(_nameservers(values)),
+    }
     rendered = template.render(SHIPPED / "templates", "nginx.conf", texts, conditions)
     # What had no value has left a blank line.
     return re.sub(r"\n(?:[ \t]*\n){2,}", "\n\n", re.sub(r"[ \t]+\n", "\n", rendered))
@@ -100,6 +106,8 @@ def _conditions(values: Mapping[str, Any]) -> dict[str, bool]:
         "corp": values["NGINX_CROSS_ORIGIN_RESOURCE_POLICY"] is not None,
         "static_cors": values["NGINX_STATIC_CORS"] is not None,
         "static_index": values["NGINX_STATIC_INDEX"],
+        # Only there does one Nginx take over from another.
+        "handover": values["NGINX_PORT_DIR"] is not None,
         "limited": values["NGINX_RATE_LIMIT"] is not None or values["NGINX_CONNECTION_LIMIT"] is not None,
         "metrics": values["NGINX_METRICS"],
         "media": values["NGINX_MEDIA_ROOT"] is not None,
@@ -116,7 +124,7 @@ def _conditions(values: Mapping[str, Any]) -> dict[str, bool]:
 
 def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
     conditions = _conditions(values)
-    v6 = _has_ipv6() if values["NGINX_IPV6"] == AUTO else values["NGINX_IPV6"] == "on"
+    v6 = _v6(values)
     names = values["NGINX_SERVER_NAMES"]
     nameservers = _nameservers(values)
     certificate, key = certificate_paths(values)
@@ -152,7 +160,8 @@ def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
         "STICKY_SECURE": " secure" if conditions["redirect"] else "",
         "STATUS_ALLOW": _lines("allow {};", values["NGINX_STATUS_ALLOW"]),
         "RESOLVER": f"resolver {text(nameservers)} valid={values['NGINX_RESOLVER_VALID']};" if nameservers else "",
-        "UPSTREAM_SERVERS": "\n".join(_upstream_server(each, bool(nameservers)) for each in addresses),
+        "UPSTREAM_SERVERS": "\n".join(_upstream_servers(addresses, bool(nameservers))),
+        "UPSTREAM_NAME": addresses[0],
         "PROXY_BUSY_BUFFERS_SIZE": str(type(values["NGINX_PROXY_BUFFER_SIZE"])(2 * values["NGINX_PROXY_BUFFER_SIZE"])),
         "TLS_CERTIFICATE": str(certificate),
         "TLS_CERTIFICATE_KEY": str(key),
@@ -208,6 +217,16 @@ def _lines(form: str, items: Iterable[Any]) -> str:
     return "\n".join(form.format(item) for item in items)
 
 
+def published_addresses(values: Mapping[str, Any]) -> list[str]:
+    """Return the addresses that clients come to, as ``0.0.0.0:8080`` and ``[::]:8080``."""
+    ports = [values["NGINX_HTTP_PORT"], *([] if values["NGINX_TLS"] == "off" else [values["NGINX_HTTPS_PORT"]])]
+    return [f"{host}:{port}" for port in ports for host in (["0.0.0.0", "[::]"] if _v6(values) else ["0.0.0.0"])]  # noqa: S104
+
+
+def _v6(values: Mapping[str, Any]) -> bool:
+    return _has_ipv6() if values["NGINX_IPV6"] == AUTO else bool(values["NGINX_IPV6"] == "on")
+
+
 def _listen(port: int, v6: bool, parameters: str = "") -> str:
     addresses = [str(port), f"[::]:{port}"] if v6 else [str(port)]
     return "\n".join(f"listen {address}{parameters};" for address in addresses)
@@ -217,10 +236,20 @@ def _default_server(lines: str, default: bool) -> str:
     return lines.replace(";", " default_server;") if default else lines
 
 
-def _upstream_server(address: str, resolvable: bool) -> str:
+def _upstream_servers(addresses: list[str], resolvable: bool) -> Iterable[str]:
+    """Yield the ``server`` lines; weights only where some addresses have a share, which is that of all of them."""
+    shares = dict(each.partition("=")[::2] for each in addresses)
+    canaries = sum(map(bool, shares.values()))
+    for address, share in shares.items():
+        percent = int(share or 100 - int(max(shares.values()) or 0))
+        weight = f" weight={percent * (len(shares) - canaries if share else canaries)}" if canaries else ""
+        yield f"server {address}{' resolve' if _by_name(address) and resolvable else ''} max_fails=0{weight};"
+
+
+def _by_name(address: str) -> bool:
+    """Say whether an upstream address is a name that DNS knows."""
     host = address.rpartition(":")[0]
-    by_name = not address.startswith("unix:") and not is_address(host) and host != "localhost"
-    return f"server {address}{' resolve' if by_name and resolvable else ''} max_fails=0;"
+    return not address.startswith("unix:") and not is_address(host) and host != "localhost"
 
 
 def _nameservers(values: Mapping[str, Any]) -> list[str]:
@@ -254,13 +283,13 @@ def _access_log(path: str, form: str, counted: bool) -> str:
     return "access_log off;" if path == "off" else f"access_log {path} {name} buffer=4k flush=1s if=$loggable;"
 
 
-# Names of the Elastic Common Schema where it has one.
+# Names of the Elastic Common Schema where it has one. Its `network.forwarded_ip` is one address; the header has many.
 _LOG_FIELDS = {
     "user_agent": ("user_agent.original", "$log_user_agent"),
     "referrer": ("http.request.referrer", "$log_referer"),
     "referrer_origin": ("http.request.referrer", "$log_referer_origin"),
     "user": ("user.name", "$log_user"),
-    "forwarded_for": ("network.forwarded_ip", "$log_forwarded_for"),
+    "forwarded_for": ("nginx.forwarded_for", "$log_forwarded_for"),
     "port": ("url.port", "$client_port"),
 }
 

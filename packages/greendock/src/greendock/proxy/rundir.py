@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from greendock.proxy.types import UPSTREAM
+from greendock.proxy.types import SHARED_UPSTREAM
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,16 @@ class RunDir:
         return pid
 
     def upstream(self) -> list[str] | None:
-        """Return the addresses set by the ``upstream`` command, or ``None`` where ``NGINX_UPSTREAM`` counts.
+        """Return what the ``upstream`` command has set, or ``None`` where ``NGINX_UPSTREAM`` counts.
 
-        Raises ``ValueError`` for a file that holds anything but addresses.
+        Addresses, some of them with the share of the requests that they get together: ``10.0.0.4:8000=10``.
+        Raises ``ValueError`` for a file that holds anything else.
         """
         try:
             text = (self.path / "upstream").read_text()
         except FileNotFoundError:
             return None
-        addresses: list[str] = UPSTREAM.parse(text)
+        addresses: list[str] = SHARED_UPSTREAM.parse(text)
         return addresses
 
     def set_upstream(self, addresses: list[str] | None) -> None:

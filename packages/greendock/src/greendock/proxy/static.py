@@ -6,13 +6,14 @@ file it serves: during an upgrade, a proxy that still holds the old file must no
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 FINGERPRINT_LENGTH = 16
@@ -64,6 +65,43 @@ def precompress(root: Path) -> int:
                 _write_twin(file, root / BROTLI / file.relative_to(root), packed)
             written += 1
     return written
+
+
+def share(root: Path, url: str, shelf: Path, *, only: bool = False) -> int:
+    """Put the files below ``root`` where another version's Nginx finds them; return how many.
+
+    ``shelf/<fingerprint>/<url>/<name>`` is for URLs with ``?v=``, ``shelf/any/<url>/<name>`` for names with a hash in
+    them. ``only``: what other versions have put there, and this one has not, goes.
+    """
+    mine = [(name, digest) for name, digest in fingerprints(root)] if root.is_dir() else []
+    kept = set()
+    for name, digest in mine:
+        for folder in (digest, "any"):
+            target = shelf / folder / url.strip("/") / name
+            kept.add(target)
+            if folder == digest and target.is_file():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new = target.with_name(f".{target.name}.new")
+            new.unlink(missing_ok=True)
+            if folder == digest:
+                shutil.copyfile(root / name, new)
+            else:
+                new.hardlink_to(shelf / digest / url.strip("/") / name)
+            new.replace(target)
+    if only:
+        _remove_others(shelf, kept)
+    return len(mine)
+
+
+def _remove_others(shelf: Path, kept: Iterable[Path]) -> None:
+    wanted = set(kept)
+    for path in sorted(shelf.rglob("*"), reverse=True):
+        if path.is_dir():
+            with contextlib.suppress(OSError):  # it is not empty
+                path.rmdir()
+        elif path not in wanted:
+            path.unlink()
 
 
 def _write_twin(file: Path, twin: Path, packed: bytes) -> None:

@@ -138,6 +138,14 @@ def backend(text: str) -> str:
     return f"{_host(host)}:{_port(port)}"
 
 
+def _shared_backend(text: str) -> str:
+    """Accept an upstream address, and one with a share in percent, such as ``10.0.0.4:8000=10``."""
+    address, _, share = text.partition("=")
+    if share and not (share.isascii() and share.isdigit() and 1 <= int(share) <= 99):
+        raise ValueError(text)
+    return backend(address) + (f"={int(share)}" if share else "")
+
+
 def _server_name(text: str) -> str:
     for wildcard in ("*.", "."):
         if text.startswith(wildcard):
@@ -247,6 +255,9 @@ def _log_field(text: str) -> str:
 
 
 UPSTREAM = words_of(backend, "a list of host:port (or unix:/path), such as app:8000")
+SHARED_UPSTREAM = words_of(
+    _shared_backend, "a list of host:port, some with the percentage of requests they get together (host:port=10)"
+)
 SERVER_NAMES = words_of(
     _server_name,
     "a list of host names, such as example.com, *.example.com (wildcards lead only); or `any`; or `local`",

@@ -326,6 +326,12 @@ VARIABLES: tuple[Variable, ...] = (
         ("RUN_DIR", types.FILE, "/run/nginx", "Rendered configuration, pid and maintenance flag: a tmpfs."),
         ("TEMP_DIR", types.FILE, "/var/cache/nginx", "Large bodies, large responses, cache: a disk volume."),
         (
+            "PORT_DIR",
+            types.FILE,
+            "",
+            "Folder of the socket at which the container `port` lends the published ports; unset: Nginx opens its own.",
+        ),
+        (
             "CONFIG_DIR",
             types.FILE,
             "/opt/greendock/nginx",

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Container:
 class Service:
     """A service as the Compose file has it now. ``image`` is the name of its image, tag included.
 
-    ``needs`` are the services it depends on, those of these included.
+    ``needs`` are the services it depends on, those of these included; ``publishes``: whether it publishes ports.
     """
 
     project: str
@@ -67,6 +68,7 @@ class Service:
     image: str
     environment: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    publishes: bool = False
 
 
 class Engine:
@@ -112,9 +114,9 @@ class Engine:
         """Give ``image`` the name ``reference``."""
         self._output("image", "tag", image, reference)
 
-    def build(self, service: Service) -> None:
-        """Build the service's image; the builder's own output goes to standard error."""
-        self._show("compose", "build", service.name)
+    def build(self, *services: Service) -> None:
+        """Build the services' images; the builder's own output goes to standard error."""
+        self._show("compose", "build", *(service.name for service in services))
 
     def create_beside(self, service: Service, total: int) -> None:
         """Create containers of the current version, without starting any, until there are ``total``.
@@ -157,9 +159,22 @@ class Engine:
         limit = [] if seconds is None else ["--time", str(seconds)]
         self._output("stop", *limit, *(container.id for container in containers))
 
+    def signal(self, container: Container, name: str) -> None:
+        """Send a signal to the container's first process; with its stop signal, the engine does not start it again."""
+        self._output("kill", "--signal", name, container.id)
+
     def remove(self, containers: Sequence[Container]) -> None:
         """Remove stopped containers and their anonymous volumes."""
         self._output("rm", "--volumes", *(container.id for container in containers))
+
+    def now(self) -> float:
+        """Return the time by the engine's clock, in seconds since 1970."""
+        text = self._output("info", "--format", "{{.SystemTime}}").strip()
+        return datetime.fromisoformat(text).timestamp()
+
+    def log_lines(self, container: Container, since: float) -> list[str]:
+        """Return what the container has written to standard output since then."""
+        return self._output("logs", "--since", f"{since:.3f}", container.id).splitlines()
 
     def last_lines(self, container: Container, lines: int) -> str:
         """Return the end of the container's log."""
@@ -218,6 +233,7 @@ def _service(config: dict[str, Any], name: str) -> Service:
         image if ":" in image.rpartition("/")[2] else f"{image}:latest",
         {variable: text or "" for variable, text in (services[name].get("environment") or {}).items()},
         tuple(needs),
+        bool(services[name].get("ports")),
     )
 
 

@@ -1,119 +1,141 @@
 """Rolling out Nginx itself: its files by a reload, its image or its environment by a new container.
 
-Two containers cannot publish the same port, so a new container is a gap in which connections are refused. The new one
-is created and its configuration tested before the old one stops, which keeps the gap short. docs/deploying.md has the
-figures.
+The container `port` holds the published ports. Two Nginx containers accept from its sockets side by side; then the old
+one ends what it is at, and goes.
 """
 
 from __future__ import annotations
 
-from greendock.rollout.engine import Container, Engine, EngineError
+from collections.abc import Sequence
+
+from greendock.rollout.engine import Container, Engine, EngineError, Service
+from greendock.rollout.judging import Judge
 from greendock.rollout.progress import Progress
-from greendock.rollout.proxy import Proxy
-from greendock.rollout.rollout import NGINX, Options
+from greendock.rollout.proxy import NGINX, Proxy, serving_proxy
 from greendock.rollout.waiting import RolloutError, wait_healthy
 
-# The port is closed from the first moment of a graceful stop: each second spent on requests under way refuses new ones.
-_STOP_SECONDS = 1
+# In a container of its own: what this version's configuration needs is there, and its static files are shared.
+_TRY = ("sh", "-c", "greendock check && greendock assets")
 
 
 class NginxRollout:
-    """One run. Where nothing but files that Nginx reads has changed, it is a reload, and nothing is lost."""
+    """One run, in three steps: ``settle``, ``prepare``, ``switch``. ``timeout``: seconds to become healthy in."""
 
-    def __init__(self, engine: Engine, progress: Progress, options: Options) -> None:
+    def __init__(
+        self, engine: Engine, progress: Progress, services: dict[str, Service], judge: Judge, timeout: float
+    ) -> None:
         self._engine = engine
         self._progress = progress
-        self._options = options
-        self._service = engine.service(NGINX)
+        self._judge = judge
+        self._timeout = timeout
+        self.service = services[NGINX]
+        if self.service.publishes:
+            raise RolloutError(
+                f"{NGINX} publishes ports of its own, which two containers cannot: `--app` rolls out the application, "
+                f"`docker compose up` replaces {NGINX} with a gap"
+            )
 
-    def run(self) -> None:
-        """Roll out. Raises ``RolloutError``; the old Nginx then serves, unless the text says otherwise."""
-        if self._options.dry_run:
-            self._show_plan()
-            return
-        old = self._settle()
-        if self._options.source == "build":
-            with self._progress.step(f"build {self._service.image}"):
-                self._build()
-        with self._progress.step("create a container of the new version and test its configuration"):
-            new = self._create(old)
-        if new.version == old.version:
-            with self._progress.step("neither image nor environment differ: reload"):
-                self._engine.remove([new])
-                self._reload(old)
-            return
-        with self._progress.step(f"stop the old container ({_STOP_SECONDS} s at most), start the new one"):
-            self._replace(old, new)
-        with self._progress.step("remove the old container"):
-            self._engine.remove([old])
-
-    def _settle(self) -> Container:
+    def settle(self) -> Container:
         """Return the one that serves, after clearing up what an interrupted run left."""
-        containers = self._engine.containers(self._service)
-        if not containers:
+        containers = self._engine.containers(self.service)
+        serving = serving_proxy(containers)
+        if serving is None:
             raise RolloutError(f"no container of {NGINX} exists: start the stack first (make up)")
-        serving = next((each for each in containers if each.alive), containers[0])
         if not serving.alive:
             self._progress.note(f"undo an interrupted rollout: start {serving.name}")
             self._engine.start([serving])
         if leftover := [each for each in containers if each.id != serving.id]:
+            what = "finish" if leftover[0].number < serving.number else "undo"
+            self._progress.note(f"{what} an interrupted rollout: {', '.join(each.name for each in leftover)}")
             self._discard(leftover)
         return serving
 
-    def _build(self) -> None:
-        try:
-            self._engine.build(self._service)
-        except EngineError as error:
-            raise RolloutError(f"the image does not build, the old Nginx serves: {error}") from error
+    def prepare(self, old: Container) -> Container | None:
+        """Create a container of the version that is built, and try it; return ``None`` where nothing has changed.
 
-    def _create(self, old: Container) -> Container:
+        Raises ``RolloutError``; everything is then as before, but the image's name.
+        """
         try:
-            self._engine.create_beside(self._service, 2)
-            self._engine.try_in(self._service, "greendock", "check")
+            with self._progress.step("create a container of Nginx, test its configuration, share static files"):
+                self._engine.create_beside(self.service, 2)
+                (new,) = self._beside(old)
+                if new.version == old.version:
+                    self._engine.remove([new])
+                    return None
+                Proxy(self._engine, old).share_assets()
+                self._engine.try_in(self.service, *_TRY)
         except (EngineError, KeyboardInterrupt) as error:
-            self._undo(old)
-            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-            raise RolloutError(f"the new Nginx cannot be used, the old one serves: {reason}") from error
-        return next(each for each in self._engine.containers(self._service) if each.id != old.id)
+            self.undo(old)
+            raise RolloutError(f"the new Nginx cannot be used, the old one serves: {_said(error)}") from error
+        return new
 
-    def _reload(self, old: Container) -> None:
+    def switch(self, old: Container, new: Container) -> Container:
+        """Have ``new`` accept beside ``old``, judge its answers, then have ``old`` accept no more; return ``new``.
+
+        Raises ``RolloutError``; the old one then serves.
+        """
         try:
-            Proxy(self._engine, old).reload()
+            before = self._judge.before(old)
+            with self._progress.step(
+                f"start Nginx beside the old one; wait until healthy, {self._timeout:g} s at most"
+            ):
+                self._engine.start([new])
+                (new,) = wait_healthy(self._engine, self._progress, lambda: self._beside(old), self._timeout)
+            self._judge.watch(new, before)
+            self._engine.signal(old, "QUIT")
+        except (EngineError, RolloutError, KeyboardInterrupt) as error:
+            self._progress.note("roll back")
+            self.undo(old)
+            raise RolloutError(f"{_said(error)}; the old Nginx serves") from error
+        return new
+
+    def finish(self, old: Container) -> None:
+        """Wait for the end of ``old``, within its stop grace period, and remove it."""
+        try:
+            with self._progress.step("let the old Nginx end the requests under way; remove it"):
+                self._discard([old])
+        except (EngineError, KeyboardInterrupt) as error:
+            raise RolloutError(
+                f"the new Nginx serves, but cleaning up failed (run this again): {_said(error)}"
+            ) from error
+
+    def reload(self, old: Container) -> None:
+        """Have Nginx read its files again. Raises ``RolloutError``."""
+        try:
+            with self._progress.step("neither image nor environment of Nginx differ: reload"):
+                Proxy(self._engine, old).reload()
         except EngineError as error:
             raise RolloutError(f"Nginx goes on with its former configuration: {error}") from error
 
-    def _replace(self, old: Container, new: Container) -> None:
-        try:
-            self._engine.stop([old], _STOP_SECONDS)
-            self._engine.start([new])
-            wait_healthy(self._engine, self._progress, lambda: self._only(new), self._options.timeout)
-        except (EngineError, RolloutError, KeyboardInterrupt) as error:
-            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-            self._progress.note("roll back")
-            self._engine.stop([new], _STOP_SECONDS)
-            self._engine.start([old])
-            self._undo(old)
-            raise RolloutError(f"the new Nginx does not serve, the old one does again: {reason}") from error
+    def undo(self, old: Container) -> None:
+        """Leave nothing but ``old``, and give its image the name again."""
+        self._engine.tag(old.image, self.service.image)
+        self.put_off(old)
 
-    def _only(self, container: Container) -> list[Container]:
-        return [each for each in self._engine.containers(self._service) if each.id == container.id]
+    def _beside(self, old: Container) -> list[Container]:
+        return [each for each in self._engine.containers(self.service) if each.id != old.id]
 
-    def _undo(self, old: Container) -> None:
-        self._engine.tag(old.image, self._service.image)
-        if leftover := [each for each in self._engine.containers(self._service) if each.id != old.id]:
-            self._discard(leftover)
-
-    def _discard(self, containers: list[Container]) -> None:
-        self._engine.stop(containers, _STOP_SECONDS)
+    def _discard(self, containers: Sequence[Container]) -> None:
+        """Nginx stops accepting at once, and ends when its requests have: within its stop grace period."""
+        self._engine.stop(containers)
         self._engine.remove(containers)
 
-    def _show_plan(self) -> None:
-        steps = [
-            f"build {self._service.image}",
-            "create a container of the new version and test its configuration",
-            "reload, when neither image nor environment differ; else",
-            f"stop the old container ({_STOP_SECONDS} s at most), start the new one; go back if it fails",
-            "remove the old container",
+    def put_off(self, old: Container) -> None:
+        """Leave nothing but ``old``; the new image keeps the name, for later."""
+        if leftover := self._beside(old):
+            self._discard(leftover)
+
+    def plan_before(self) -> list[str]:
+        """Return the steps before the application's, for a reader."""
+        return ["create a container of Nginx, test its configuration, share static files"]
+
+    def plan_after(self) -> list[str]:
+        """Return the steps after the application's, for a reader."""
+        return [
+            "where Nginx differs: start it beside the old one, both accept; go back if the answers are worse",
+            "let the old Nginx end the requests under way; remove it",
         ]
-        for number, step in enumerate(steps, 1):
-            self._progress.note(f"{number}. {step}")
+
+
+def _said(error: BaseException) -> str:
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)

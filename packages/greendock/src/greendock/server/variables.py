@@ -16,6 +16,7 @@ APPLICATION = "Application"
 WORKERS = "Workers"
 READINESS = "Readiness and shutdown"
 RELEASE = "Release command"
+ROLLOUT = "Rollout"
 HOOKS = "Hooks and plugins"
 COMPOSE = "Compose"
 
@@ -51,8 +52,9 @@ CONVENTIONS = (
     Variable(
         "WORKERS_PER_CORE",
         types.number(0, 1000),
-        "2",
-        "Workers for each CPU when computed: floor(WORKERS_PER_CORE × CPUs) + 1.",
+        "",
+        "Workers for each CPU when computed: floor(WORKERS_PER_CORE × CPUs) + 1. Unset: 2, and 1 for the worker class "
+        "`asgi`, whose workers do not wait.",
         WORKERS,
     ),
     Variable("MAX_WORKERS", types.integer(1, 10_000), "", "No more workers than this when computed.", WORKERS),
@@ -165,6 +167,22 @@ GREENDOCK = (
         "Seconds the release command may take, waiting for another included; then it is ended and has failed. 0: no "
         "end.",
         RELEASE,
+    ),
+    Variable(
+        "GREENDOCK_ROLLOUT_CHECK",
+        types.TEXT,
+        "/",
+        "What a rollout asks each new replica for before it gets requests: a path that has to be answered below 500. "
+        "`off`: nothing is asked.",
+        ROLLOUT,
+    ),
+    Variable(
+        "GREENDOCK_ROLLOUT_WATCH",
+        types.number(0, 86_400),
+        "10",
+        "Seconds after the switch in which a rollout compares the share of 5xx with the minute before, and goes back "
+        "when it is worse. 0: it does not look.",
+        ROLLOUT,
     ),
     Variable(
         "GREENDOCK_PLUGINS",

@@ -57,8 +57,10 @@ class Running:
 
 
 @contextlib.contextmanager
-def load(url: str, *, rate: int = 200, post: bool = False, clients: int = 10) -> Iterator[Running]:
+def load(url: str, *, rate: int = 200, post: bool = False, clients: int = 10, fresh: bool = False) -> Iterator[Running]:
     """Ask ``url`` ``rate`` times a second over ``clients`` kept-alive connections until the block ends.
+
+    ``fresh``: with a new connection for each request.
 
     ``hey`` is Debian's package of that name, https://github.com/rakyll/hey. Its connections are Go's: an idle one that
     the server closes is opened again, and a GET that fails on one is sent once more, as browsers do. A POST that has
@@ -66,6 +68,7 @@ def load(url: str, *, rate: int = 200, post: bool = False, clients: int = 10) ->
     """
     running = Running()
     body = ["-m", "POST", "-T", "application/octet-stream", "-d", "x" * 512] if post else []
+    body += ["-disable-keepalive"] if fresh else []
     command = ["hey", "-z", "1h", "-c", str(clients), "-q", f"{rate / clients:g}", "-t", str(_TIMEOUT), *body, url]
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
@@ -108,6 +111,13 @@ def slow_requests(url: str, *, clients: int = 3) -> Iterator[Running]:
 def uploads(url: str, *, seconds: float = 4, size: int = 1 << 20) -> Iterator[Running]:
     """Send bodies of ``size`` bytes, each over ``seconds``, one after the other."""
     with _repeating([_Uploads(url, seconds, size)]) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def streams(url: str) -> Iterator[Running]:
+    """Read ``url``, which sends events for a while, to its end, again and again; one cut short has failed."""
+    with _repeating([_Streams(url)]) as running:
         yield running
 
 
@@ -203,6 +213,24 @@ class _Uploads:
         for _ in range(self._chunks):
             yield self._chunk
             time.sleep(self._pause)  # a slow client
+
+
+class _Streams:
+    def __init__(self, url: str) -> None:
+        self._target = urlsplit(url)
+
+    def __call__(self) -> Generator[str, None, None]:
+        connection = http.client.HTTPConnection(self._target.netloc, timeout=_TIMEOUT)
+        try:
+            connection.request("GET", self._target.path)
+            response = connection.getresponse()
+            whole = response.read().endswith(b"data: end\n\n")
+            yield str(response.status) if whole or response.status != 200 else "cut short"
+        except (OSError, http.client.HTTPException) as error:
+            yield type(error).__name__
+            time.sleep(_PAUSE)
+        finally:
+            connection.close()
 
 
 class _WebSocket:

@@ -59,6 +59,7 @@ class Stack:
         self.environment = clean_environment(
             COMPOSE_PROJECT_NAME=self.name,
             GREENDOCK_TAG=self.name,
+            GREENDOCK_PORT_IMAGE=f"greendock-port:{self.name}",
             NGINX_PUBLISHED_PORT=f"{published}{self.port}",
             NGINX_PUBLISHED_TLS_PORT=f"{published}{self.tls_port}",
             **environment,
@@ -193,8 +194,8 @@ class Stack:
         return asked
 
     def rollout_under_load(self, path: str = "/") -> Asked:
-        """Roll out what is in the folder now while clients ask for ``path``; return what they saw."""
-        return self.while_asked(self.rollout, path)
+        """Roll out the application, changed or not, while clients ask for ``path``; return what they saw."""
+        return self.while_asked(lambda: self.rollout("--app"), path)
 
     def _ask(self, path: str, keep: bool, stop: threading.Event, asked: Asked, lock: threading.Lock) -> None:
         with httpx.Client(verify=False, timeout=30) as client:  # noqa: S501

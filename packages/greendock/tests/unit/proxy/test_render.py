@@ -134,6 +134,7 @@ SHAPING = {
 EVERYTHING = {
     "NGINX_TLS": "on",
     "NGINX_HTTP3": "on",
+    "NGINX_PORT_DIR": "/run/port",
     "NGINX_CACHE_TIME": "1s",
     "NGINX_RATE_LIMIT": "10r/s",
     "NGINX_CONNECTION_LIMIT": "9",
@@ -343,6 +344,18 @@ def test_gixy_finds_nothing_in_all_features_together(tmp_path: Path) -> None:
     gixy = Path(sys.executable).with_name("gixy")
     done = subprocess.run([gixy, file], check=False, capture_output=True, text=True, timeout=60)
     assert "No issues found" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("share", [1, 10, 50, 90])
+def test_a_canary_has_its_share_whatever_the_numbers_of_replicas(share: int) -> None:
+    text = render(read({}), ["10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000", f"10.0.0.4:8000={share}"])
+    weights = [int(weight) for weight in re.findall(r"server 10\.0\.0\.\d:8000 max_fails=0 weight=(\d+);", text)]
+    assert weights[3] / sum(weights) == share / 100
+    assert len(set(weights[:3])) == 1
+
+
+def test_without_a_canary_there_are_no_weights() -> None:
+    assert "weight=" not in render(read({}), ["10.0.0.1:8000", "10.0.0.2:8000"])
 
 
 def test_the_default_configuration_stays_as_short_as_it_was() -> None:

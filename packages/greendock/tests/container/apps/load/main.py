@@ -11,7 +11,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 VERSION = "one"
@@ -19,7 +19,8 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """``/slow`` takes 2 s, ``/ws`` is the WebSocket, ``/setting`` tells a secret.
+    """``/slow`` takes 2 s, ``/ws`` is the WebSocket, ``/setting`` tells a secret,
+    ``/events`` sends events for 10 s, ``/fails`` answers 500 in a version called bad.
 
     Anything else answers version, container and size of the body.
     """
@@ -28,6 +29,11 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         raise StopIteration  # Gunicorn then closes the connection without a response of its own
     if environ["PATH_INFO"] == "/slow":
         time.sleep(2)
+    if environ["PATH_INFO"] == "/events":
+        start_response("200 OK", [("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no")])
+        return _events()
+    if environ["PATH_INFO"] == "/fails" and VERSION.startswith("bad"):
+        raise RuntimeError("bad on purpose")
     if environ["PATH_INFO"] == "/setting":
         return _answer(start_response, os.environ.get("DATABASE_URL", ""))
     size = 0
@@ -40,6 +46,13 @@ def _answer(start_response: Callable[..., Any], text: str) -> Iterable[bytes]:
     body = f"{text}\n".encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
+
+
+def _events() -> Iterator[bytes]:
+    for number in range(50):
+        yield f"data: {number}\n\n".encode()
+        time.sleep(0.2)
+    yield b"data: end\n\n"
 
 
 def _echo(environ: dict[str, Any]) -> None:
