@@ -88,7 +88,7 @@ def test_one_command_ends_with_two_healthy_containers_and_an_answered_request(st
 
     # What holds the port has started again, with other sockets: Nginx takes these.
     docker("restart", "--time", "1", stack.container("port"))
-    wait_for(lambda: answers(stack), "answered through the new sockets")
+    wait_for(lambda: answers(stack), "answered through the new sockets", 60)
 
     stack.compose("down", "--timeout", "5")
     left = docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={stack.name}").stdout
