@@ -81,7 +81,7 @@ engine-stop: ## stop the engine that `make engine` started
 base-images: ## pull the base images, or build stand-ins where the registry cannot be reached
 	@scripts/base-images
 
-monitoring-images: engine ## the same, with those of deploy/monitoring
+monitoring-images: engine ## the base images, and those of deploy/monitoring
 	@scripts/base-images monitoring
 
 bench: ## side-by-side benchmarks (ARGS=... is handed on)

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests import ecs
 from tests.support import Server, wait_for
 
 Serve = Callable[..., Server]
@@ -43,8 +44,10 @@ def start(serve: Serve, source: str = FLASK, **environment: str) -> Server:
 
 
 def records(server: Server) -> list[dict[str, Any]]:
-    """Parse every line of both logs."""
-    return [json.loads(line) for line in server.log.split("\n") if line]
+    """Parse every line of both logs, each of which Elasticsearch must take."""
+    parsed = [json.loads(line) for line in server.log.split("\n") if line]
+    assert [fault for record in parsed for fault in ecs.faults(record)] == []
+    return parsed
 
 
 def access(server: Server, count: int) -> list[dict[str, Any]]:

@@ -177,11 +177,13 @@ def test_stand_ins_are_built_where_the_registry_cannot_be_reached(machine: Machi
         """for option; do case $option in *dpkg-query*) list=${option##*>\\'}; list=${list%\\'}
 echo "nginx 1:1.30.6-2" >"$list"; echo "python3.14 3.14.8-1" >>"$list" ;; esac; done""",
     )
-    result = machine.run("base-images")
+    result = machine.run("base-images", "monitoring")
     assert result.returncode == 0, result.stderr
     imports = "\n".join(machine.called("docker import"))
     assert re.search(r"NGINX_VERSION=1\.30\.6 .*stand-in=true.* nginx:1\.30$", imports, re.MULTILINE)
     assert re.search(r"PYTHON_VERSION=3\.14\.8 .*stand-in=true.* python:3\.14-slim$", imports, re.MULTILINE)
+    assert re.search(r"/bin/prometheus.*stand-in=true.* prom/prometheus:v", imports)
+    assert re.search(r"/bin/alertmanager.*stand-in=true.* prom/alertmanager:v", imports)
     assert "not the official image" in result.stderr
 
 

@@ -158,7 +158,7 @@ def project_and_next(template: Path, tmp_path_factory: pytest.TempPathFactory) -
     project = make(newer, folder / "site")
     replace(newer / "Dockerfile", "EXPOSE 8000\n", "EXPOSE 8000\n# New in 0.3.0.\n")
     replace(newer / "docker-compose.yml", "pids_limit: 512\n", "pids_limit: 1024\n")
-    replace(newer / ".env.example", "# WORKERS_PER_CORE=2\n", "# WORKERS_PER_CORE=3\n")
+    replace(newer / ".env.example", "# WORKERS_PER_CORE=\n", "# WORKERS_PER_CORE=3\n")
     replace(newer / "app" / "main.py", '"service": "greendock sample"', '"service": "a sample"')
     replace(newer / "packages/greendock/src/greendock/__init__.py", '"0.2.0"', '"0.3.0"')
     commit(newer, "Changes", "v0.3.0")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from greendock.host.cgroups import Limits, read_limits
+from greendock.server.build import build
 from greendock.server.workers import count_workers
 
 MIB = 1024 * 1024
@@ -146,6 +147,21 @@ def limits(cpus: float, memory: int | None = None) -> Limits:
 def test_two_workers_for_each_cpu_and_one_more(cpus: float, workers: int) -> None:
     count = count_workers(limits(cpus))
     assert (count.number, count.reason) == (workers, f"floor(2 × {cpus:g} CPUs) + 1, by CPU quota")
+
+
+@pytest.mark.parametrize(
+    ("environment", "workers"),
+    [
+        ({"GUNICORN_WORKER_CLASS": "asgi"}, 3),
+        ({"GUNICORN_WORKER_CLASS": "asgi", "WORKERS_PER_CORE": "2"}, 5),
+        ({"GUNICORN_WORKER_CLASS": "lean"}, 5),
+        ({"GUNICORN_WORKER_CLASS": "lean", "WORKERS_PER_CORE": "1"}, 3),
+    ],
+)
+def test_an_event_loop_gets_one_worker_for_each_cpu_unless_told_otherwise(
+    environment: dict[str, str], workers: int
+) -> None:
+    assert build(environment, limits=limits(2)).settings["workers"].value == workers
 
 
 def test_memory_bounds_the_count_and_says_so() -> None:

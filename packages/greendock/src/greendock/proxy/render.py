@@ -283,13 +283,13 @@ def _access_log(path: str, form: str, counted: bool) -> str:
     return "access_log off;" if path == "off" else f"access_log {path} {name} buffer=4k flush=1s if=$loggable;"
 
 
-# Names of the Elastic Common Schema where it has one.
+# Names of the Elastic Common Schema where it has one. Its `network.forwarded_ip` is one address; the header has many.
 _LOG_FIELDS = {
     "user_agent": ("user_agent.original", "$log_user_agent"),
     "referrer": ("http.request.referrer", "$log_referer"),
     "referrer_origin": ("http.request.referrer", "$log_referer_origin"),
     "user": ("user.name", "$log_user"),
-    "forwarded_for": ("network.forwarded_ip", "$log_forwarded_for"),
+    "forwarded_for": ("nginx.forwarded_for", "$log_forwarded_for"),
     "port": ("url.port", "$client_port"),
 }
 

@@ -25,7 +25,7 @@ from greendock.server import checks, notices, own_file, own_hooks, settings, var
 from greendock.server.checks import Together
 from greendock.server.own_hooks import Wired
 from greendock.server.settings import Setting
-from greendock.server.workers import count_workers
+from greendock.server.workers import WORKERS_PER_CORE, count_workers
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _choose(inputs: _Inputs, overridden: _Settings, limits: Limits | None) -> _S
     chosen |= {name: _class(name, chosen[name], problems) for name in settings.CLASS_SETTINGS if name in chosen}
     chosen = checks.without_idle_defaults(chosen)
     if "workers" not in chosen:
-        chosen["workers"] = _workers(inputs.options, limits)
+        chosen["workers"] = _workers(inputs.options, chosen.get("worker_class"), limits)
     return _Settings(chosen, tuple(problems))
 
 
@@ -177,10 +177,13 @@ def _class(name: str, setting: Setting, problems: list[Problem]) -> Setting:
     return Setting(resolved, setting.source)
 
 
-def _workers(options: Mapping[str, Any], limits: Limits | None) -> Setting:
+def _workers(options: Mapping[str, Any], worker_class: Setting | None, limits: Limits | None) -> Setting:
+    per_core = options["WORKERS_PER_CORE"]
+    if per_core is None:
+        per_core = getattr(worker_class and worker_class.value, "workers_per_core", WORKERS_PER_CORE)
     count = count_workers(
         limits or read_limits(),
-        per_core=options["WORKERS_PER_CORE"],
+        per_core=per_core,
         most=options["MAX_WORKERS"],
         memory_per_worker=options["GREENDOCK_WORKER_MEMORY"],
     )

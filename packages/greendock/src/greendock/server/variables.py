@@ -52,8 +52,9 @@ CONVENTIONS = (
     Variable(
         "WORKERS_PER_CORE",
         types.number(0, 1000),
-        "2",
-        "Workers for each CPU when computed: floor(WORKERS_PER_CORE × CPUs) + 1.",
+        "",
+        "Workers for each CPU when computed: floor(WORKERS_PER_CORE × CPUs) + 1. Unset: 2, and 1 for the worker class "
+        "`asgi`, whose workers do not wait.",
         WORKERS,
     ),
     Variable("MAX_WORKERS", types.integer(1, 10_000), "", "No more workers than this when computed.", WORKERS),

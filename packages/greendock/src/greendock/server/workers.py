@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from greendock.host.cgroups import Limits
 
+#: Unless a worker class says otherwise by an attribute ``workers_per_core``.
+WORKERS_PER_CORE = 2.0
+
 
 @dataclass(frozen=True)
 class WorkerCount:
@@ -22,7 +25,7 @@ class WorkerCount:
 def count_workers(
     limits: Limits,
     *,
-    per_core: float = 2.0,
+    per_core: float = WORKERS_PER_CORE,
     most: int | None = None,
     memory_per_worker: int = 0,
 ) -> WorkerCount:

@@ -157,6 +157,12 @@ async def ticks(scope, receive, send):
     await part(send, b"", more=False)
 
 
+async def one_event(scope, receive, send):
+    await start(send, (b"content-type", b"text/event-stream"))
+    await part(send, b"data: 0\n\n")
+    await asyncio.sleep(600)
+
+
 async def large(scope, receive, send):
     await start(send, (b"content-length", b"%d" % (64 * MIB)))
     for number in range(64):
@@ -282,6 +288,7 @@ ROUTES = {
             sizes,
             echo_stream,
             ticks,
+            one_event,
             large,
             gone,
             hints,

@@ -199,7 +199,7 @@ def test_an_error_after_the_head_cuts_the_response_off(server: Server) -> None:
         (post("/", b"x", "Transfer-Encoding: chunked"), 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: xyz\r\n\r\n", 501),
-        (get("/" + "a" * 5000), 414),
+        (get("/" + "a" * 9000), 414),
         (get("/", "X: " + "a" * 9000), 431),
         (get("/", *(f"X-{number}: 1" for number in range(121))), 431),
     ],
@@ -226,6 +226,16 @@ def test_a_gigabyte_is_uploaded_through_little_memory(start: Start) -> None:
     size, peak = connection.getresponse().read().split()
     assert int(size) == 1024 * MIB
     assert int(peak) < 200 * 1024
+
+
+def test_an_application_that_does_not_read_holds_the_client_back(server: Server) -> None:
+    (worker,) = server.workers()
+    before = resident(worker)
+    client = Client(server.port)
+    client.socket.settimeout(1)
+    with pytest.raises(TimeoutError):
+        client.send(post("/forever", bytes(64 * MIB)))
+    assert resident(worker) - before < 32 * 1024
 
 
 def resident(pid: int) -> int:

@@ -119,6 +119,14 @@ def test_an_event_stream_ends_in_order_after_a_whole_event(start: Start) -> None
     assert "Traceback" not in server.log
 
 
+def test_an_event_stream_that_waits_for_its_next_event_ends_too(start: Start) -> None:
+    server = start(GUNICORN_GRACEFUL_TIMEOUT="36")
+    client = Client(server.port, get("/one-event"))
+    begun = client.until(b"data: 0\n\n")
+    server.signal(signal.SIGTERM)
+    assert (begun + client.rest()).endswith(b"\n\n\r\n0\r\n\r\n")
+
+
 def test_an_event_stream_of_a_framework_ends_too(serve: Callable[..., Server]) -> None:
     source = """
 import asyncio

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ecs
 from tests.process.proxy.support import Proxy
 from tests.support import wait_for
 
@@ -50,7 +51,7 @@ HOSTILE = [
 
 
 def test_hostile_requests_leave_json_of_valid_utf_8(launch: Callable[..., Proxy]) -> None:
-    proxy = launch(SERVER_NAMES="any")
+    proxy = launch(SERVER_NAMES="any", LOG_FIELDS="user_agent,referrer,user,forwarded_for,port")
     for request in HOSTILE:
         proxy.raw(request + b"Connection: close\r\n\r\n")
     # Two workers write, each its own requests when its own second has passed.
@@ -60,7 +61,7 @@ def test_hostile_requests_leave_json_of_valid_utf_8(launch: Callable[..., Proxy]
     assert agents >= {'"\\\x01\x1b[31m', "(not UTF-8)", "café 🍵"}
     uris = {entry["url.original"] for entry in entries}
     assert "/café" in uris, "UTF-8 stays where all of the entry is UTF-8"
-    assert {type(entry["http.response.status_code"]) for entry in entries} == {int}
+    assert [fault for entry in entries for fault in ecs.faults(entry)] == []
 
 
 def test_requests_to_unknown_hosts_are_logged(proxy: Proxy) -> None:
@@ -104,7 +105,7 @@ def test_an_entry_holds_what_was_asked_for(launch: Callable[..., Proxy]) -> None
     )
     entry = proxy.log(response.headers["X-Request-ID"])
     assert entry["user.name"] == "ada"
-    assert entry["network.forwarded_ip"] == "6.6.6.6, 7.7.7.7"
+    assert entry["nginx.forwarded_for"] == "6.6.6.6, 7.7.7.7"
     assert entry["url.port"] == str(proxy.port)
     assert entry["http.request.referrer"] == "https://x.example"
     assert "user_agent.original" not in entry
@@ -112,7 +113,7 @@ def test_an_entry_holds_what_was_asked_for(launch: Callable[..., Proxy]) -> None
         b"GET /bytes HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: \xff\r\n"
         b"X-Request-ID: not-utf-8\r\nConnection: close\r\n\r\n"
     )
-    assert proxy.log("not-utf-8")["network.forwarded_ip"] == "(not UTF-8)"
+    assert proxy.log("not-utf-8")["nginx.forwarded_for"] == "(not UTF-8)"
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 from greendock.contrib.asgi.response import phrase
-
-
-class RequestTime:
-    """How long a request took; the two attributes of ``timedelta`` that loggers read."""
-
-    __slots__ = ("microseconds", "seconds")
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = int(seconds)
-        self.microseconds = int((seconds - self.seconds) * 1_000_000)
 
 
 class Told:
@@ -50,7 +41,7 @@ class Told:
         worker, environ = self._worker, self.environ()
         answer = Answer(status, headers, sent)
         try:
-            worker.log.access(answer, self, environ, RequestTime(time.monotonic() - self._began))
+            worker.log.access(answer, self, environ, timedelta(seconds=time.monotonic() - self._began))
             worker.cfg.post_request(worker, self, environ, answer)
         except Exception:
             worker.log.exception("Exception in post_request hook")

@@ -129,7 +129,10 @@ class WebSocket(WebSocketsSansIOProtocol):
         message = await self.queue.get()
         if self.read_paused and self.queue.empty():
             self.read_paused = False
-            self._go_on()
+            if self._unparsed or not self.writable.is_set():
+                self._go_on()
+            else:
+                self.transport.resume_reading()
         return message
 
     def resume_writing(self) -> None:

@@ -65,6 +65,7 @@ class AsgiWorker(Worker):  # type: ignore[misc]
     sockets: list[Any]
     aborting = False
     boot_timeout = 0.0  # GREENDOCK_BOOT_TIMEOUT, if Greendock starts it
+    workers_per_core = 1.0  # more would only take turns: a worker whose requests wait serves others meanwhile
     refusals = staticmethod(refusals)
 
     @classmethod
