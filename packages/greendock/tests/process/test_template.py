@@ -17,18 +17,22 @@ FORBIDDEN = re.compile(r"benchmark|\bbench\b|fuzz|atheris|stand-in|mmdebstrap|ba
 MOST_FILES = 45
 
 
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user would, in ``folder``."""
+def project_environment() -> dict[str, str]:
+    """Return the environment of somebody who has uv and whom git knows."""
     uv = Path(os.environ.get("UV") or ROOT / ".cache" / "uv" / "bin" / "uv")
     identity = {f"GIT_{who}_{what}": "a@b.example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     environment = clean_environment(GIT_CONFIG_GLOBAL=os.devnull, **identity)
     for name in ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "MAKEFLAGS", "MAKELEVEL"):
         environment.pop(name, None)
-    environment["PATH"] = f"{uv.parent}{os.pathsep}{environment['PATH']}"
+    return environment | {"PATH": f"{uv.parent}{os.pathsep}{environment['PATH']}"}
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user would, in ``folder``."""
     return subprocess.run(
         command,
         cwd=folder,
-        env=environment,
+        env=project_environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
