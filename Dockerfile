@@ -83,10 +83,8 @@ VOLUME /run/port
 HEALTHCHECK --interval=30s --timeout=3s --start-period=10s --start-interval=1s CMD ["test", "-S", "/run/port/socket"]
 CMD ["python", "-I", "-S", "/ports.py"]
 
-# --- the proxy's image -----------------------------------------------------------------------------------------------
-FROM ${NGINX_IMAGE} AS nginx
-LABEL org.opencontainers.image.title="greendock-nginx" \
-      org.opencontainers.image.licenses="MIT"
+# --- proxy: Nginx, and the program that renders its configuration ----------------------------------------------------
+FROM ${NGINX_IMAGE} AS proxy
 # python3 renders the configuration, curl asks for health, openssl makes the development certificate, brotli compresses
 # static files.
 # hadolint ignore=DL3008
@@ -95,19 +93,42 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     # Any account may be given to `docker run --user`; a volume made from this folder keeps its mode.
     && install -d -m 1777 /run/nginx /var/cache/nginx \
-    && install -d -o 101 -g 101 /run/port
+    && install -d -o 101 -g 101 /run/port \
+    && install -d -m 0700 -o 101 -g 101 /run/acme
 ENV GREENDOCK_TEMPLATE=1 PYTHONPATH=/opt/greendock PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # The same `greendock` command as in the application's image; here it is about the proxy. It needs no other package.
 COPY packages/greendock/src/greendock/ /opt/greendock/greendock/
 RUN python3 -m compileall -q /opt/greendock \
     && printf '#!/bin/sh\nexec python3 -m greendock proxy "$@"\n' >/usr/local/bin/greendock \
-    && chmod 755 /usr/local/bin/greendock
+    && chmod 755 /usr/local/bin/greendock \
+    && chmod -R a+rX,go-w /opt/greendock
+# `greendock run` renders the configuration, has Nginx test it, and becomes Nginx; any other command runs as it is.
+ENTRYPOINT ["greendock", "run"]
+
+# --- the ACME client's image: NGINX_TLS=acme -------------------------------------------------------------------------
+FROM proxy AS acme
+LABEL org.opencontainers.image.title="greendock-acme" \
+      org.opencontainers.image.licenses="MIT"
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends certbot \
+    && rm -rf /var/lib/apt/lists/* \
+    && install -d -m 0700 -o 101 -g 101 /var/lib/acme
+# The proxy's account: it must read the key, and nobody else.
+USER 101:101
+STOPSIGNAL SIGTERM
+CMD ["greendock", "acme"]
+
+# --- the proxy's image -----------------------------------------------------------------------------------------------
+FROM proxy AS nginx
+LABEL org.opencontainers.image.title="greendock-nginx" \
+      org.opencontainers.image.licenses="MIT"
 # Static files belong to the image: a new image cannot serve the old ones from a volume.
 COPY --from=build /srv/app/app/static/ /srv/static/
 RUN greendock precompress /srv/static
 # Your own pieces: http.d, server.d, location.d, errors.
 COPY nginx/ /opt/greendock/nginx/
-RUN chmod -R a+rX,go-w /opt/greendock /srv/static
+RUN chmod -R a+rX,go-w /opt/greendock/nginx /srv/static
 # The account `nginx` of the official image, by number, so that Kubernetes can tell it is not root.
 USER 101:101
 EXPOSE 8080 8443
@@ -119,8 +140,6 @@ STOPSIGNAL SIGQUIT
 HEALTHCHECK --interval=10s --timeout=3s --retries=3 --start-period=10s --start-interval=1s \
     CMD ["sh", "-c", "[ ! -e $NGINX_PORT_DIR/id ] || cmp -s $NGINX_PORT_DIR/id ${NGINX_RUN_DIR:-/run/nginx}/port.id \
     || kill 1; exec curl -fsS -m 2 -o /dev/null http://127.0.0.1:${NGINX_STATUS_PORT:-8081}/healthz"]
-# `greendock run` renders the configuration, has Nginx test it, and becomes Nginx; any other command runs as it is.
-ENTRYPOINT ["greendock", "run"]
 CMD ["nginx"]
 
 # --- the application's image -----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from greendock.testing import stack
 from greendock.testing.waiting import free_port as free_port
 from greendock.testing.waiting import free_ports as free_ports
 from greendock.testing.waiting import wait_for as wait_for
@@ -30,10 +31,8 @@ def local_nginx() -> str:
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """Return this process's environment without anything that configures Gunicorn or Greendock."""
-    ours = ("GUNICORN_", "GREENDOCK_", "NGINX_")
-    conventions = {"PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "LOG_LEVEL", "APP_MODULE", "SENDFILE"}
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(ours) and k not in conventions}
+    """Return this process's environment without what configures the stack, this Python's programs first on the PATH."""
+    kept = stack.clean_environment()
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
     return kept | {"PATH": path, "PYTHONUNBUFFERED": "1"} | extra
 

@@ -30,21 +30,25 @@ class Manifests:
     """What ``kubectl apply --kustomize deploy/kubernetes`` would hand to the cluster."""
 
     def __init__(self, folder: Path = MANIFESTS) -> None:
+        self.images: set[str] = set()
+        self.resources: list[dict[str, Any]] = []
+        self.settings: dict[str, dict[str, str]] = {}
+        self._read(folder)
+
+    def _read(self, folder: Path) -> None:
         kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
-        self.images = {image["name"] for image in kustomization["images"]}
-        self.resources: list[dict[str, Any]] = [
-            resource
-            for name in kustomization["resources"]
-            for resource in yaml.safe_load_all((folder / name).read_text())
-        ]
-        self.settings = {
-            generator["name"]: {
+        self.images |= {image["name"] for image in kustomization.get("images", ())}
+        for name in kustomization["resources"]:
+            if (folder / name).is_dir():
+                self._read(folder / name)
+            else:
+                self.resources += yaml.safe_load_all((folder / name).read_text())
+        for generator in kustomization.get("configMapGenerator", ()):
+            self.settings[generator["name"]] = {
                 name: value
                 for file in generator["envs"]
                 for name, value in re.findall(r"^([A-Z_]+)=(.*)$", (folder / file).read_text(), re.MULTILINE)
             }
-            for generator in kustomization["configMapGenerator"]
-        }
 
     def of_kind(self, kind: str) -> Iterator[dict[str, Any]]:
         """Yield the resources of one kind."""
@@ -62,24 +66,35 @@ class Manifests:
 
 
 class Pod:
-    """One pod of a Deployment, with its one container; ``image`` is what the manifest's image name stands for."""
+    """One pod of a Deployment or a Job, with its one container; ``image`` stands for the manifest's image name."""
 
-    def __init__(self, manifests: Manifests, deployment: str, image: str, network: str) -> None:
+    def __init__(self, manifests: Manifests, owner: str, image: str, network: str, kind: str = "Deployment") -> None:
         self.manifests, self.image, self.network = manifests, image, network
-        template = manifests.named("Deployment", deployment)["spec"]["template"]
+        template = manifests.named(kind, owner)["spec"]["template"]
         self.labels: dict[str, str] = template["metadata"]["labels"]
         self.spec: dict[str, Any] = _known(
             template["spec"],
-            {"containers", "securityContext", "terminationGracePeriodSeconds", "volumes"} | _NOT_HERE,
+            {"containers", "restartPolicy", "securityContext", "terminationGracePeriodSeconds", "volumes"} | _NOT_HERE,
         )
         (container,) = self.spec["containers"]
         self.container: dict[str, Any] = _known(
             container,
-            {"name", "image", "ports", "envFrom", "env", "startupProbe", "readinessProbe", "livenessProbe", "lifecycle"}
+            {
+                "name",
+                "image",
+                "args",
+                "ports",
+                "envFrom",
+                "env",
+                "startupProbe",
+                "readinessProbe",
+                "livenessProbe",
+                "lifecycle",
+            }
             | {"resources", "securityContext", "volumeMounts"},
         )
         assert self.container["image"] in manifests.images, "the kustomization knows the image"
-        self.name = f"{network}-{deployment}"
+        self.name = f"{network}-{owner}"
         self.volumes = {volume["name"]: f"{self.name}-{volume['name']}" for volume in self.spec["volumes"]}
 
     @property
@@ -96,7 +111,8 @@ class Pod:
         """Make the volumes and start the container; ``secrets`` is what the Secret that is mounted holds."""
         for volume in self.spec["volumes"]:
             self._make_volume(volume, secrets or {})
-        docker("run", "--detach", "--name", self.name, "--network", self.network, *self._options(), self.image)
+        place = ("--detach", "--name", self.name, "--network", self.network)
+        docker("run", *place, *self._options(), self.image, *self.container.get("args", ()))
 
     def _options(self) -> Iterator[str]:
         context = _known(
@@ -124,6 +140,11 @@ class Pod:
             yield from ("--mount", f"type=volume,src={self.volumes[mount['name']]},dst={mount['mountPath']},volume-nocopy{read_only}")  # noqa: E501  # fmt: skip
         for service in self.manifests.services_of(self.labels):
             yield from ("--network-alias", f"{service['metadata']['name']}.{NAMESPACE}.svc.cluster.local")
+
+    def finish(self) -> int:
+        """Wait for the container's own end; return its exit code."""
+        assert self.spec["restartPolicy"] == "Never"
+        return int(docker("wait", self.name).stdout)
 
     def environment(self) -> dict[str, str]:
         """Return the container's variables: those of its ConfigMaps, then its own, with ``$(NAME)`` replaced."""

@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 import pytest
 import yaml
 
-from tests.container.pod import Manifests, Pod, image_facts
-from tests.container.support import docker
+from tests.container.pod import MANIFESTS, Manifests, Pod, image_facts
+from tests.container.support import docker, logs
 from tests.support import DEADLINE, ROOT
 
 
@@ -49,6 +49,29 @@ def test_each_pod_of_the_kubernetes_manifests_becomes_ready_serves_and_ends_in_i
     with ThreadPoolExecutor() as together:
         for state in together.map(Pod.end, pods):
             assert (state["ExitCode"], state["OOMKilled"]) == (0, False)
+
+
+@pytest.mark.parametrize(("command", "code"), [("echo $DATABASE_URL", 0), ("exit 3", 3)])
+def test_the_kubernetes_job_runs_the_release_command_with_the_applications_settings_and_secrets(
+    image: str, command: str, code: int
+) -> None:
+    manifests = Manifests(MANIFESTS / "release")
+    assert manifests.named("Job", "release")["spec"]["backoffLimit"] == 0, "a migration that fails is not tried again"
+    assert manifests.settings == Manifests().settings
+    manifests.settings["app-settings"] |= {
+        "GREENDOCK_RELEASE_COMMAND": command,
+        "DATABASE_URL_FILE": "/run/secrets/app/database_url",
+    }
+    network = f"gd{uuid.uuid4().hex[:10]}"
+    docker("network", "create", network)
+    pod = Pod(manifests, "release", image, network, kind="Job")
+    try:
+        pod.start(secrets={"database_url": "postgresql://db/site"})
+        assert pod.finish() == code, logs(pod.name)
+        assert ("postgresql://db/site" in logs(pod.name)) == (code == 0)
+    finally:
+        pod.remove()
+        docker("network", "rm", network, check=False)
 
 
 def test_accounts_ports_and_volumes_of_the_kubernetes_manifests_are_the_images_own(pods: tuple[Pod, Pod]) -> None:

@@ -31,6 +31,7 @@ case "$*" in
 "compose ps "*) echo {ids} ;;
 "compose port port 9090") echo 127.0.0.1:18080 ;;
 "compose config --environment") echo NGINX_HTTP_PORT=9090 ;;
+info*) echo 2026-01-01T12:00:00Z ;;
 inspect*) cat "{self.folder}/listed" ;;
 logs*) echo "it cannot import app" ;;
 esac
@@ -92,8 +93,8 @@ def test_what_does_not_become_healthy_is_shown_and_stopped(docker: Docker) -> No
     assert "it cannot import app" in result.stderr
     assert "the port is taken" in result.stderr
     assert "site-release" not in result.stderr
-    # The database was healthy before: it is left as it was.
-    assert docker.called("stop") == ["stop app", "stop nginx", "stop release"]
+    # The database was healthy before: it is left as it was. The first is for the app that was unhealthy before.
+    assert docker.called("stop") == ["stop app", "stop app", "stop nginx", "stop release"]
 
 
 def test_a_verdict_on_the_start_before_is_not_told(docker: Docker) -> None:
@@ -107,6 +108,16 @@ def test_a_verdict_on_the_start_before_is_not_told(docker: Docker) -> None:
     state["Health"]["Log"].pop()
     docker.program(succeeds=False, containers=[app | {"State": state}])
     assert "verdict" not in docker.up().stderr
+
+
+def test_the_verdict_and_the_words_of_the_time_before_are_not_those_of_this_start(docker: Docker) -> None:
+    """Compose gives up at once on a container that has been unhealthy, though what it lacked may be there by now."""
+    docker.program(succeeds=False, containers=[container("app", "running", "unhealthy"), container("db", "running")])
+    assert "/site-app-1 has been unhealthy and is started again" in docker.up().stderr
+    calls = docker.calls.read_text().splitlines()
+    up = next(number for number, call in enumerate(calls) if call.startswith("compose up"))
+    assert [call for call in calls[:up] if call.startswith("stop")] == ["stop app"]
+    assert "logs --tail 80 --since 2026-01-01T12:00:00Z app" in calls[up:]
 
 
 def test_without_docker_one_sentence_says_so(tmp_path: Path) -> None:

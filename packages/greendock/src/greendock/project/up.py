@@ -31,19 +31,20 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     wait = os.environ.get("WAIT_SECONDS", "120")
     try:
-        before = _healthy()
+        before, began = _healthy(), _engine_time()
         # Ctrl-C ends Compose; what it has started is then stopped like any other start that came to nothing.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
         build = ("docker", "compose", "build", "app")
         if subprocess.run(build, check=False).returncode or not dotenv.means_the_same_inside():
             return 1
+        _stop_unhealthy()
         command = ["docker", "compose", "up", "--build", "--detach", "--wait", "--wait-timeout", wait, *arguments]
         if subprocess.run(command, check=False).returncode == 0:
             published = _output("docker", "compose", "port", "port", _inside_port())
             _say(f"ready at http://localhost:{published.rpartition(':')[2].strip()}/")
             return 0
-        _give_up(before)
+        _give_up(before, began)
     except OSError as error:
         _say(f"docker: {error.strerror}; see https://docs.docker.com/engine/install/")
     return 1
@@ -56,7 +57,16 @@ def _inside_port() -> str:
     return (ports and ports[0]) or "8080"
 
 
-def _give_up(before: set[str]) -> None:
+def _stop_unhealthy() -> None:
+    """Stop what is unhealthy: Compose would take that verdict, of the time before, for the outcome of this start."""
+    for container in _containers():
+        state = container["State"]
+        if state["Status"] == "running" and (state.get("Health") or {}).get("Status") == "unhealthy":
+            _say(f"{container['Name']} has been unhealthy and is started again")
+            subprocess.run(["docker", "stop", container["Id"]], stdout=subprocess.DEVNULL, check=False)
+
+
+def _give_up(before: set[str], began: str) -> None:
     containers = _containers()
     healthy = _healthy(containers)
     for container in containers:
@@ -64,7 +74,7 @@ def _give_up(before: set[str]) -> None:
         if name in before & healthy:
             continue
         if name not in healthy and not _ended_well(container):
-            _show(container)
+            _show(container, began)
         subprocess.run(["docker", "stop", name], stdout=subprocess.DEVNULL, check=False)
     _say("the stack did not become healthy; what is not healthy has been stopped, see above for why")
 
@@ -74,7 +84,7 @@ def _ended_well(container: dict[str, Any]) -> bool:
     return (container["State"]["Status"], container["State"]["ExitCode"]) == ("exited", 0)
 
 
-def _show(container: dict[str, Any]) -> None:
+def _show(container: dict[str, Any], began: str) -> None:
     state = container["State"]
     health = state.get("Health") or {}
     started = state.get("StartedAt")
@@ -83,7 +93,9 @@ def _show(container: dict[str, Any]) -> None:
     words += [f"{container['RestartCount']} restarts", *([health["Status"]] if health else [])]
     _say(", ".join(words) + (f" ({' '.join(checks[-1].split())})" if checks else ""))
     sys.stderr.flush()
-    subprocess.run(["docker", "logs", "--tail", _LINES, container["Id"]], stdout=sys.stderr, check=False)
+    # Not what an earlier start has said.
+    since = ["--since", began] if began else []
+    subprocess.run(["docker", "logs", "--tail", _LINES, *since, container["Id"]], stdout=sys.stderr, check=False)
     if any(text in state.get("Error", "") for text in _TAKEN):
         _say("the port is taken: end what uses it, or set another as NGINX_PUBLISHED_PORT in .env")
 
@@ -102,6 +114,11 @@ def _healthy(containers: list[dict[str, Any]] | None = None) -> set[str]:
         for container in containers
         if (container["State"].get("Health") or {}).get("Status") == "healthy"
     }
+
+
+def _engine_time() -> str:
+    """Return the time as the engine has it, whose clock stamps the logs; nothing where there is no engine."""
+    return _output("docker", "info", "--format", "{{.SystemTime}}").strip()
 
 
 def _containers() -> list[dict[str, Any]]:

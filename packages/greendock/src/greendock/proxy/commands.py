@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from greendock.env.problems import ConfigurationError
 from greendock.host import scheduling
 from greendock.proxy import (
+    acme,
     certificate,
     configuration,
     maintenance,
@@ -32,7 +33,15 @@ from greendock.proxy import (
     requests,
     static,
 )
-from greendock.proxy.render import certificate_paths, is_self_signed, published_addresses, render, worker_processes
+from greendock.proxy.render import (
+    certificate_paths,
+    is_renewed,
+    is_self_signed,
+    lasting_certificate_paths,
+    published_addresses,
+    render,
+    worker_processes,
+)
 from greendock.proxy.rundir import RunDir
 from greendock.proxy.template import TemplateError
 from greendock.proxy.types import ANY, LOCAL, NETWORKS, SHARED_UPSTREAM, duration
@@ -109,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     paused = add("pause", _pause, "hold new requests for the application for this long, then let them go")
     paused.add_argument("time", help="1s to 5m; a signal (Ctrl-C) ends it earlier")
     paused.add_argument("--most", type=int, default=1000, help="requests held at a time; more are answered 503")
+    add("acme", _acme, "with NGINX_TLS=acme: get the certificate and renew it, for ever; SIGHUP looks at once")
     add("health", _health, "ask the internal port whether Nginx answers")
     add(
         "networks",
@@ -149,7 +159,7 @@ def _run(options: argparse.Namespace, values: dict[str, Any]) -> None:
     with rundir.locked():
         _test(values, rundir, _rendered(values)).replace(rundir.configuration)
     _announce(values)
-    if values["NGINX_TLS"] == "on" and values["NGINX_ACME_WEBROOT"] is not None:
+    if is_renewed(values):
         _reload_on_renewal(values)
     if values["NGINX_METRICS"]:
         _count_requests(values, rundir)
@@ -172,7 +182,7 @@ def _borrow_ports(values: dict[str, Any], rundir: RunDir) -> None:
 
 def _reload_on_renewal(values: dict[str, Any]) -> None:
     """Leave a small process behind that reloads Nginx when an ACME client has put a new certificate there."""
-    files = [Path(values["NGINX_TLS_CERTIFICATE"]), Path(values["NGINX_TLS_CERTIFICATE_KEY"])]
+    files = lasting_certificate_paths(values)
     before, parent = renewal.state(files), os.getpid()
     if os.fork() != 0:
         return
@@ -333,6 +343,12 @@ def _pause(options: argparse.Namespace, values: dict[str, Any]) -> None:
     print(f"greendock: {held} requests were held and go on")
 
 
+def _acme(_: argparse.Namespace, values: dict[str, Any]) -> None:
+    if values["NGINX_TLS"] != "acme":
+        raise RefusedError("acme: only with NGINX_TLS=acme")
+    acme.run(values)
+
+
 def _health(_: argparse.Namespace, values: dict[str, Any]) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", values["NGINX_STATUS_PORT"], timeout=2)
     try:
@@ -436,5 +452,5 @@ def _announce(values: dict[str, Any]) -> None:
     if values["NGINX_TLS"] == "self-signed":
         notes.append("self-signed certificate, for development only")
     elif is_self_signed(values):
-        notes.append(f"a self-signed certificate stands in until {values['NGINX_TLS_CERTIFICATE']} is there")
+        notes.append(f"a self-signed certificate stands in until {lasting_certificate_paths(values)[0]} is there")
     print("greendock: " + "; ".join(notes), file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from greendock.env.problems import ConfigurationError, Problem
 from greendock.env.sources import load
 from greendock.env.value import Value
 from greendock.env.variable import unknown_names
-from greendock.proxy.types import ANY
+from greendock.proxy.types import ANY, LOCAL, is_address
 from greendock.proxy.variables import NAMES, PREFIX, VARIABLES
 
 
@@ -45,6 +45,11 @@ def _answers(name: str, host: str) -> bool:
     return host in (name, name.removeprefix(".")) or (name[0] in "*." and host.endswith(name.removeprefix("*")))
 
 
+def _certifiable(name: str) -> bool:
+    """Say whether a CA can look at the challenge under this server name."""
+    return name not in (ANY, LOCAL) and name[0] not in "*." and not is_address(name)
+
+
 def _contradictions(values: Mapping[str, Any], texts: Mapping[str, Value]) -> Iterator[Problem]:
     """Yield what no single variable can show: values that are right alone and wrong together."""
 
@@ -63,6 +68,11 @@ def _contradictions(values: Mapping[str, Any], texts: Mapping[str, Value]) -> It
     for name, needed in _NEEDS:
         if values[name] and values[needed] in (None, "off"):
             yield problem(name, f"only together with {needed}")
+    if values["NGINX_TLS"] == "acme":
+        if not all(map(_certifiable, values["NGINX_SERVER_NAMES"])):
+            yield problem("NGINX_SERVER_NAMES", "with NGINX_TLS=acme, host names without wildcards and addresses")
+        if values["NGINX_ACME_WEBROOT"] is not None:
+            yield problem("NGINX_ACME_WEBROOT", "only with NGINX_TLS=on; the service acme has a folder of its own")
     canonical, names = values["NGINX_CANONICAL_HOST"], values["NGINX_SERVER_NAMES"]
     if canonical and names != [ANY] and not any(_answers(name, canonical) for name in names):
         yield problem("NGINX_CANONICAL_HOST", "a name that NGINX_SERVER_NAMES answers")

@@ -1,7 +1,7 @@
 """Networks by name: those from which the great content networks and clouds reach an origin.
 
-They change. ``WRITTEN`` says when these were written down; ``greendock networks`` compares it with today, and names the
-page that has the newest.
+They change. ``WRITTEN`` says when these were written down, from public copies of the providers' pages, the newest of
+them six weeks old; ``greendock networks`` compares it with today, and names the page that has the newest.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NAMED = {
         "64.252.64.0/18 64.252.128.0/18 70.132.0.0/18 130.176.0.0/18 130.176.64.0/21 130.176.72.0/22 130.176.76.0/24 "
         "130.176.78.0/23 130.176.80.0/22 130.176.86.0/23 130.176.88.0/21 130.176.96.0/19 130.176.128.0/21 "
         "130.176.136.0/23 130.176.140.0/22 130.176.144.0/20 130.176.160.0/19 130.176.192.0/19 204.246.166.0/24 "
-        "205.251.218.0/24 2600:9000:1000::/36 2600:9000:5200::/40",
+        "205.251.218.0/24 2600:9000:1000::/36 2600:9000:5200::/40 2600:9000:6000::/36",
     ),
     "fastly": _published(
         "https://api.fastly.com/public-ip-list",

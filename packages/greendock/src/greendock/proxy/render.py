@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from greendock.host.cgroups import read_limits
-from greendock.proxy import requests, static, template
+from greendock.proxy import acme, requests, static, template
 from greendock.proxy.maintenance import Maintenance
 from greendock.proxy.types import ANY, AUTO, LOCAL, is_address
 
@@ -80,7 +80,7 @@ def _conditions(values: Mapping[str, Any]) -> dict[str, bool]:
         # A balancer's health check names no server in its handshake either.
         "by_address": tls
         and (names == [LOCAL] or any(map(is_address, names)) or values["NGINX_HEALTH_PATH"] is not None),
-        "acme": values["NGINX_ACME_WEBROOT"] is not None,
+        "acme": _webroot(values) is not None,
         "allow": values["NGINX_ALLOW"] is not None,
         "basic_auth": values["NGINX_BASIC_AUTH_FILE"] is not None,
         "brotli": values["NGINX_COMPRESSION"] and (Path(values["NGINX_STATIC_ROOT"]) / static.BROTLI).is_dir(),
@@ -137,6 +137,7 @@ def _derived(values: Mapping[str, Any], addresses: list[str]) -> dict[str, str]:
         "ERROR_HTML": str(_error_page(values, "error.html")),
         "ERROR_JSON": str(_error_page(values, "error.json")),
         "OK_PAGE": str(SHIPPED / "errors" / "ok.txt"),
+        "ACME_WEBROOT": str(_webroot(values)),
         "METRICS_PAGE": str(
             Path(values["NGINX_RUN_DIR"]) / requests.PAGE if values["NGINX_METRICS"] else SHIPPED / requests.STUB
         ),
@@ -198,19 +199,36 @@ def worker_processes(values: Mapping[str, Any]) -> int:
 
 
 def certificate_paths(values: Mapping[str, Any]) -> tuple[Path, Path]:
-    """Return where the certificate and its key are: the operator's, or the self-signed one in the run directory."""
+    """Return where the certificate and its key are now: the self-signed one's are in the run directory."""
     if is_self_signed(values):
         folder = Path(values["NGINX_RUN_DIR"]) / "tls"
         return folder / "self-signed.crt", folder / "self-signed.key"
+    return lasting_certificate_paths(values)
+
+
+def lasting_certificate_paths(values: Mapping[str, Any]) -> tuple[Path, Path]:
+    """Return where the operator's certificate and key are, or those of the service acme."""
+    if values["NGINX_TLS"] == "acme":
+        return acme.certificate(values), acme.certificate(values)
     return Path(values["NGINX_TLS_CERTIFICATE"]), Path(values["NGINX_TLS_CERTIFICATE_KEY"])
+
+
+def _webroot(values: Mapping[str, Any]) -> Path | None:
+    if values["NGINX_TLS"] == "acme":
+        return acme.webroot(values)
+    return None if values["NGINX_ACME_WEBROOT"] is None else Path(values["NGINX_ACME_WEBROOT"])
+
+
+def is_renewed(values: Mapping[str, Any]) -> bool:
+    """Say whether an ACME client brings the certificate, ours or the operator's own."""
+    return values["NGINX_TLS"] in ("on", "acme") and _webroot(values) is not None
 
 
 def is_self_signed(values: Mapping[str, Any]) -> bool:
     """Say whether a self-signed certificate is used: asked for, or until an ACME client has got the first one."""
-    if values["NGINX_TLS"] != "on":
-        return bool(values["NGINX_TLS"] == "self-signed")
-    files = (Path(values["NGINX_TLS_CERTIFICATE"]), Path(values["NGINX_TLS_CERTIFICATE_KEY"]))
-    return values["NGINX_ACME_WEBROOT"] is not None and not all(file.is_file() for file in files)
+    if is_renewed(values):
+        return not all(file.is_file() for file in lasting_certificate_paths(values))
+    return bool(values["NGINX_TLS"] == "self-signed")
 
 
 def _lines(form: str, items: Iterable[Any]) -> str:

@@ -279,6 +279,11 @@ URL_PREFIX = Type("a URL path that begins and ends with a slash, such as /static
 FILE = Type("an absolute path of letters, digits and . _ / @ + -", _local_path)
 LOG = Type("an absolute path, such as /dev/stdout; or `off`", _log)
 RATE = Type("a rate, such as 10r/s or 600r/m", _matching(r"[1-9][0-9]{0,6}r/[sm]"))
+EMAIL = Type("an e-mail address", _matching(r"[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,253}"))
+HTTPS = Type(
+    "an address that begins with https://",
+    _matching(r"https://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/[A-Za-z0-9._~/-]{0,200}"),
+)
 HEADER = Type("a header's name, such as X-Forwarded-For", _matching(r"[A-Za-z][A-Za-z0-9-]{0,63}"))
 ACCOUNT = Type("the name of an account", _matching(r"[a-z_][a-z0-9_-]{0,31}"))
 WORKERS = Type("`auto` (one for each CPU the container may use) or a whole number from 1 to 512", _workers)

@@ -156,9 +156,10 @@ VARIABLES: tuple[Variable, ...] = (
         "Nginx: TLS",
         (
             "TLS",
-            choice("off", "on", "self-signed"),
+            choice("off", "on", "acme", "self-signed"),
             "off",
-            "`on`: with your certificate; `self-signed`: for development.",
+            "`on`: with your certificate; `acme`: with one that the service `acme` gets and renews; `self-signed`: for "
+            "development.",
         ),
         ("TLS_CERTIFICATE", types.FILE, "/run/tls/tls.crt", "Certificate with its chain, PEM."),
         ("TLS_CERTIFICATE_KEY", types.FILE, "/run/tls/tls.key", "Private key of the certificate, PEM."),
@@ -187,7 +188,27 @@ VARIABLES: tuple[Variable, ...] = (
         ("HSTS_INCLUDE_SUBDOMAINS", BOOLEAN, "off", "Extend that to every subdomain."),
         ("HSTS_PRELOAD", BOOLEAN, "off", "Consent to browsers' built-in lists; hard to undo."),
         ("HTTP3", BOOLEAN, "off", "HTTP/3 on the HTTPS port, UDP, where this nginx has it."),
-        ("ACME_WEBROOT", types.FILE, "", "Folder an ACME client writes challenges to; served over plain HTTP."),
+        ("ACME_EMAIL", types.EMAIL, "", "Address to which the CA may write; unset: none."),
+        (
+            "ACME_DIRECTORY",
+            types.HTTPS,
+            "https://acme-v02.api.letsencrypt.org/directory",
+            "The CA's ACME directory. With NGINX_TLS=acme you agree to the CA's terms of service.",
+        ),
+        (
+            "ACME_CA",
+            types.FILE,
+            "",
+            "CA certificates, PEM, by which that directory's own certificate is checked; unset: the public CAs'.",
+        ),
+        ("ACME_DIR", types.FILE, "/run/acme", "Folder of the challenges and the certificate, which Nginx reads."),
+        ("ACME_STATE_DIR", types.FILE, "/var/lib/acme", "Folder of the account and all keys, only for `acme`."),
+        (
+            "ACME_WEBROOT",
+            types.FILE,
+            "",
+            "With NGINX_TLS=on: folder an ACME client of your own writes challenges to; served over plain HTTP.",
+        ),
     ),
     *_section(
         "Nginx: security headers (docs/security-headers.md)",

@@ -25,7 +25,7 @@ _DEADLINE = 60.0
 # Compose puts "erase this line" before a line without a prefix.
 _TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _OURS = ("GUNICORN_", "GREENDOCK_", "NGINX_", "COMPOSE_")
-_CONVENTIONS = {"PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "LOG_LEVEL", "APP_MODULE", "MAX_WORKERS"}
+_CONVENTIONS = {"APP_MODULE", "FORWARDED_ALLOW_IPS", "LOG_LEVEL", "MAX_WORKERS", "PORT", "SENDFILE", "WEB_CONCURRENCY"}
 
 
 def clean_environment(**extra: str) -> dict[str, str]:

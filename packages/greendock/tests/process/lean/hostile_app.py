@@ -59,15 +59,32 @@ def no_sendfile(environ, query):
     os.sendfile = fails
 
 
+def wait_until_idle(thread):
+    """Wait until it has not run for a while: one that still ends a request may hold a lock, also gthread's."""
+    deadline, before = time.monotonic() + 10, None
+    while (switches := context_switches(thread)) != before and time.monotonic() < deadline:
+        before = switches
+        threading.Event().wait(0.1)
+
+
+def context_switches(thread):
+    try:
+        status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    except OSError:
+        return []  # it has ended
+    return [line for line in status.splitlines() if "ctxt_switches" in line]
+
+
 def throw(environ, query):
     """An asynchronous exception for so many threads that wait for a request: what stopit and func_timeout use."""
     others = [
-        thread.ident
+        thread
         for thread in threading.enumerate()
         if thread not in (threading.main_thread(), threading.current_thread())
     ]
-    for ident in others[: int(query)]:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TimeoutError))
+    for thread in others[: int(query)]:
+        wait_until_idle(thread)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(TimeoutError))
     return str(len(others)).encode()
 
 

@@ -105,10 +105,7 @@ class Server:
             try:
                 self.process.wait(timeout=5)
             except subprocess.TimeoutExpired:
-                for pid in (
-                    *self.pids(),
-                    self.process.pid,
-                ):  # a worker that hangs does not notice that its parent is gone
+                for pid in (*self.pids(), self.process.pid):  # a hung worker does not notice that its parent is gone
                     os.kill(pid, signal.SIGKILL)
                 self.process.wait()
 

@@ -36,9 +36,8 @@ def app(environ, start_response):
         length += len(chunk)
     headers = [(name[1:], value) for name, value in query.items() if name.startswith("!")]
     if path == "/sse":
-        start_response(
-            "200 OK", [("Content-Type", query.get("type", "text/event-stream")), ("X-Accel-Buffering", "no")]
-        )
+        buffering = [("X-Accel-Buffering", query.get("buffering", "no"))]
+        start_response("200 OK", [("Content-Type", query.get("type", "text/event-stream")), *buffering])
         return events(query["gate"])
     if path in ("/big", "/big/"):
         start_response("200 OK", [("Content-Length", query["bytes"]), *headers])

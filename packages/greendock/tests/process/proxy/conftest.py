@@ -29,8 +29,8 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-def gunicorn(folder: Path, record: Path, **environment: str) -> Server:
-    """Start Gunicorn with the tests' application; it is not waited for."""
+def gunicorn(folder: Path, record: Path, source: str = APPLICATION, **environment: str) -> Server:
+    """Start Gunicorn with an application; it is not waited for."""
     settings = {
         "EDGE_TEST_FOLDER": str(record),
         "WEB_CONCURRENCY": "1",
@@ -38,7 +38,7 @@ def gunicorn(folder: Path, record: Path, **environment: str) -> Server:
         "GUNICORN_KEEPALIVE": "75",
     }
     server = Server(folder, **settings | environment)
-    server.write_app(APPLICATION)
+    server.write_app(source)
     return server.start()
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -123,6 +126,26 @@ class Proxy:
             self.process.wait(DEADLINE)
 
 
+def unverified(*protocols: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    return context
+
+
+def handshake(proxy: Proxy, name: str | None = "localhost", context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
+    connection = socket.create_connection(("127.0.0.1", proxy.tls_port), timeout=DEADLINE)
+    return (context or unverified()).wrap_socket(connection, server_hostname=name)
+
+
+def certificate_of(proxy: Proxy, name: str = "localhost") -> str:
+    """Return the fingerprint of the certificate that a client of ``name`` is shown."""
+    with handshake(proxy, name) as connection:
+        return hashlib.sha256(connection.getpeercert(binary_form=True) or b"").hexdigest()
+
+
 class Record:
     """What the application got."""
 
@@ -143,6 +166,59 @@ class Record:
 
     def wait_held(self, gate: str) -> None:
         wait_for((self.folder / f"{gate}.held").exists, f"a request waits at {gate}")
+
+
+class SecureConnection(http.client.HTTPSConnection):
+    """HTTPS to the proxy as ``host``, whatever DNS says, without a look at the certificate."""
+
+    def __init__(self, proxy: Proxy, host: str) -> None:
+        super().__init__(host, proxy.tls_port, timeout=DEADLINE)
+        self._proxy = proxy
+
+    def connect(self) -> None:
+        self.sock = handshake(self._proxy, self.host)
+
+
+class Clients:
+    """Clients on kept-alive connections that ask without a pause, over TLS if ``host`` is given; they note failures."""
+
+    def __init__(self, proxy: Proxy, count: int = 4, host: str | None = None) -> None:
+        self.proxy, self.host, self.stop = proxy, host, threading.Event()
+        self.answers, self.failures = 0, list[Any]()
+        self.threads = [threading.Thread(target=self._ask, args=(n % 2,), daemon=True) for n in range(count)]
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.host is None:
+            return http.client.HTTPConnection("127.0.0.1", self.proxy.port, timeout=DEADLINE)
+        return SecureConnection(self.proxy, self.host)
+
+    def _ask(self, post: int) -> None:
+        connection = self._connection()
+        while not self.stop.is_set():
+            try:
+                connection.request("POST" if post else "GET", "/load", body=b"x" if post else None)
+                response = connection.getresponse()
+                response.read()
+                if response.status != 200:
+                    self.failures.append(response.status)
+            except (http.client.HTTPException, OSError) as error:
+                self.failures.append(repr(error))
+                connection.close()
+            self.answers += 1
+
+    def wait_for(self, more: int) -> None:
+        wanted = self.answers + more
+        wait_for(lambda: self.answers >= wanted, f"{more} more answers")
+
+    def __enter__(self) -> Clients:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(DEADLINE)
 
 
 @contextmanager

@@ -73,7 +73,12 @@ def test_a_body_over_the_limit_is_refused(launch: Callable[..., Proxy], record: 
 
 @pytest.mark.parametrize(
     ("path", "size", "status", "words"),
-    [("/.git/config", 0, 404, "Page not found"), ("/large", 1025, 413, "too large")],
+    [
+        ("/.git/config", 0, 404, "Page not found"),
+        ("/large", 1025, 413, "too large"),
+        ("/" + "y" * 9000, 0, 414, "That address is too long"),
+    ],
+    ids=["404", "413", "414"],
 )
 def test_what_the_proxy_itself_refuses_has_a_page_for_visitors(
     launch: Callable[..., Proxy], path: str, size: int, status: int, words: str
@@ -85,6 +90,13 @@ def test_what_the_proxy_itself_refuses_has_a_page_for_visitors(
     assert str(status) in page.text
     assert "again" not in page.text, "nothing changes by trying again"
     assert "Retry-After" not in page.headers
+
+
+def test_an_address_that_is_too_long_has_its_page_over_plain_http_and_tls(launch: Callable[..., Proxy]) -> None:
+    proxy = launch(TLS="self-signed", SERVER_NAMES="any")
+    for origin in (proxy.url, f"https://127.0.0.1:{proxy.tls_port}"):
+        page = httpx.get(f"{origin}/{'y' * 9000}", verify=False)  # noqa: S501 - a development certificate
+        assert (page.status_code, "That address is too long" in page.text) == (414, True)
 
 
 def test_too_many_or_too_large_headers_are_refused(proxy: Proxy) -> None:

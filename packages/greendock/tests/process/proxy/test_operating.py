@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import collections
-import http.client
 import os
 import re
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.process.proxy.support import Proxy, Record, background
+from tests.process.proxy.support import Clients, Proxy, Record, background
 from tests.support import DEADLINE, ROOT, Server, children, free_port, wait_for
 
 
@@ -190,42 +188,6 @@ def test_an_application_that_is_silent_too_long_is_a_gateway_timeout(
     proxy = launch(PROXY_READ_TIMEOUT="1s")
     assert proxy.get("/hold?gate=too-long").status_code == 504
     record.open("too-long")
-
-
-class Clients:
-    """Clients on kept-alive connections that ask without a pause, and note every failure."""
-
-    def __init__(self, proxy: Proxy, count: int = 4) -> None:
-        self.proxy, self.stop, self.answers, self.failures = proxy, threading.Event(), 0, []  # type: ignore[var-annotated]
-        self.threads = [threading.Thread(target=self._ask, args=(n % 2,), daemon=True) for n in range(count)]
-
-    def _ask(self, post: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.proxy.port, timeout=DEADLINE)
-        while not self.stop.is_set():
-            try:
-                connection.request("POST" if post else "GET", "/load", body=b"x" if post else None)
-                response = connection.getresponse()
-                response.read()
-                if response.status != 200:
-                    self.failures.append(response.status)
-            except (http.client.HTTPException, OSError) as error:
-                self.failures.append(repr(error))
-                connection.close()
-            self.answers += 1
-
-    def wait_for(self, more: int) -> None:
-        wanted = self.answers + more
-        wait_for(lambda: self.answers >= wanted, f"{more} more answers")
-
-    def __enter__(self) -> Clients:
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        for thread in self.threads:
-            thread.join(DEADLINE)
 
 
 def test_reloads_lose_no_request(launch: Callable[..., Proxy]) -> None:

@@ -312,6 +312,30 @@ def test_the_application_can_keep_an_answer_from_being_compressed(site: Proxy) -
     assert int(answer.headers["Content-Length"]) > 5000
 
 
+@pytest.mark.parametrize(
+    ("kind", "accepted"),
+    [
+        ("text/event-stream", "gzip"),
+        ("application/x-ndjson", "gzip"),
+        ("application/json-seq", "gzip"),
+        ("text/plain", "identity"),
+        ("application/json", "identity"),
+    ],
+)
+def test_a_stream_that_is_not_compressed_is_not_held_back(
+    site: Proxy, record: Record, kind: str, accepted: str
+) -> None:
+    """Buffered, so that a slow client holds no worker, and yet sent as it comes."""
+    gate = f"plain-{kind.replace('/', '-')}"
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=DEADLINE)
+    connection.request("GET", f"/sse?gate={gate}&buffering=yes&type={kind}", headers={"Accept-Encoding": accepted})
+    response = connection.getresponse()
+    assert "Content-Encoding" not in response.headers
+    assert response.read1(100).strip() == b"data: one"
+    record.open(gate)
+    assert response.read().strip() == b"data: two"
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/json"])
 def test_a_stream_reaches_a_client_that_takes_gzip_as_it_is_written(site: Proxy, record: Record, kind: str) -> None:
     gate = f"gzip-{kind.replace('/', '-')}"

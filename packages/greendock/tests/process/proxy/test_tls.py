@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import re
@@ -18,29 +17,10 @@ import httpx
 import pytest
 
 from greendock.proxy.certificate import ensure_self_signed
-from tests.process.proxy.support import Proxy, Record
+from tests.process.proxy.support import Proxy, Record, certificate_of, handshake, unverified
 from tests.support import DEADLINE, wait_for
 
 HSTS = "max-age=63072000"
-
-
-def unverified(*protocols: str) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    if protocols:
-        context.set_alpn_protocols(list(protocols))
-    return context
-
-
-def handshake(proxy: Proxy, name: str | None = "localhost", context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
-    connection = socket.create_connection(("127.0.0.1", proxy.tls_port), timeout=DEADLINE)
-    return (context or unverified()).wrap_socket(connection, server_hostname=name)
-
-
-def certificate_of(proxy: Proxy) -> str:
-    with handshake(proxy) as connection:
-        return hashlib.sha256(connection.getpeercert(binary_form=True) or b"").hexdigest()
 
 
 def ask(proxy: Proxy, path: str = "/", host: str = "localhost") -> http.client.HTTPResponse:
@@ -63,7 +43,11 @@ def secure(launch_module: Callable[..., Proxy], pair: dict[str, str]) -> Proxy:
     return launch_module(TLS="on", **pair)
 
 
-def test_sslyze_finds_mozilla_s_intermediate_profile(secure: Proxy, tmp_path: Path) -> None:
+@pytest.mark.parametrize("profile", ["intermediate", "modern"])
+def test_sslyze_finds_mozilla_s_profile(
+    launch: Callable[..., Proxy], pair: dict[str, str], tmp_path: Path, profile: str
+) -> None:
+    proxy = launch(TLS="on", TLS_PROFILE=profile, **pair)
     report = tmp_path / "report.json"
     done = subprocess.run(
         [
@@ -71,19 +55,19 @@ def test_sslyze_finds_mozilla_s_intermediate_profile(secure: Proxy, tmp_path: Pa
             "-m",
             "sslyze",
             "--mozilla_config",
-            "intermediate",
+            profile,
             "--json_out",
             str(report),
             "--sni",
             "localhost",
-            f"127.0.0.1:{secure.tls_port}",
+            f"127.0.0.1:{proxy.tls_port}",
         ],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    verdict = done.stdout.partition('Mozilla\'s "intermediate" configuration')[2]
+    verdict = done.stdout.partition(f'Mozilla\'s "{profile}" configuration')[2]
     # The tests' certificate is self-signed; everything else is as Mozilla asks.
     assert re.findall(r"^\s+\* (\w+):", verdict, re.MULTILINE) == ["certificate_path_validation"], done.stdout[-3000:]
     results = json.loads(report.read_text())["server_scan_results"][0]["scan_result"]
@@ -92,6 +76,24 @@ def test_sslyze_finds_mozilla_s_intermediate_profile(secure: Proxy, tmp_path: Pa
     assert results["session_renegotiation"]["result"]["supports_secure_renegotiation"]
     assert not results["session_renegotiation"]["result"]["is_vulnerable_to_client_renegotiation_dos"]
     assert not results["tls_compression"]["result"]["supports_compression"]
+
+
+def test_a_session_is_resumed_by_any_worker_and_after_a_reload(launch: Callable[..., Proxy]) -> None:
+    """Nginx makes the tickets' keys and changes them by itself, in memory that all workers share."""
+    proxy = launch(TLS="self-signed", WORKER_PROCESSES="4")
+    context = unverified()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    def resumed(session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession | None]:
+        plain = socket.create_connection(("127.0.0.1", proxy.tls_port), timeout=DEADLINE)
+        with context.wrap_socket(plain, server_hostname="localhost", session=session) as connection:
+            return bool(connection.session_reused), connection.session
+
+    reused, session = resumed(None)
+    assert not reused
+    assert all(resumed(session)[0] for _ in range(12))
+    assert proxy.command("reload").returncode == 0
+    assert resumed(session)[0]
 
 
 def test_http_2_is_offered(secure: Proxy) -> None:

@@ -23,6 +23,7 @@ from greendock.contrib.lean import environ as wsgi_environ
 from greendock.contrib.lean.children import end_child, remember_server
 from greendock.contrib.lean.connection import Connection
 from greendock.contrib.lean.errors import PeerGoneError, PeerSilentError
+from greendock.contrib.lean.listener import close_if_empty
 from greendock.contrib.lean.request import Limits
 from greendock.contrib.lean.response import LeanResponse
 from greendock.contrib.lean.seams import is_tested
@@ -227,6 +228,7 @@ class LeanWorker(Worker):  # type: ignore[misc]
         """Serve what the kernel has queued and what is under way, for ``graceful_timeout`` seconds at most."""
         now = monotonic()
         self.stop_by = now + self.cfg.graceful_timeout
+        queued = self.cfg.backlog
         sys.setswitchinterval(MOMENT)
         while now < self.stop_by:
             self.replace_threads()
@@ -237,9 +239,9 @@ class LeanWorker(Worker):  # type: ignore[misc]
                     # Long enough for a request that is already on its way (it is answered with Connection: close).
                     conn.deadline = min(conn.deadline, now + STOP_KEEPALIVE_LINGER)
             # A worker that makes room for its successor leaves the queue to the others, until it is told to stop.
-            if not self.recycling and self.take_queued():
-                self.close_listeners()
-            self.token.open()  # not before: threads that serve delay the close, and who connects meanwhile is reset
+            if not self.recycling:
+                queued = self.take_queued(queued)
+            self.token.open()  # not before: threads that serve delay the close, and who connects meanwhile waits
             if not self.conns and not any(self.serving):
                 break
             self.wait(min(self.stop_by - now, TICK / 10))
@@ -249,19 +251,24 @@ class LeanWorker(Worker):  # type: ignore[misc]
         if self.conns:
             self.log.warning("Worker stops with %d connections unfinished after graceful_timeout.", len(self.conns))
 
-    def take_queued(self) -> bool:
-        """Accept what the kernel has queued; False when there may be more that this worker cannot take yet."""
-        for _ in range(self.cfg.backlog):
-            if len(self.conns) >= self.max_conns:
-                return False
-            began = monotonic()
-            if any(self.accept(fd) for fd in list(self.listeners)):
-                continue
-            if began < self.accept_again:
-                return False  # out of file descriptors: some are free when requests have ended
-            if monotonic() - began < MOMENT * 2:
-                break  # it is empty now, and was not only so before another thread had the GIL for a while
-        return True
+    def take_queued(self, most: int) -> int:
+        """Accept what the kernel has queued, and close each listener of which nothing is left.
+
+        Accepts ``most`` connections; returns how many of them are left. Whoever comes after so many comes too late.
+        """
+        for fd, (listener, _) in list(self.listeners.items()):
+            while len(self.conns) < self.max_conns:
+                if close_if_empty(listener):
+                    del self.listeners[fd]
+                    break
+                if self.accept(fd):
+                    most -= 1
+                elif monotonic() < self.accept_again:
+                    break  # out of file descriptors: some are free when requests have ended
+                if most <= 0:
+                    self.close_listeners()
+                    break
+        return most
 
     def close_listeners(self) -> None:
         """Close this process's copies of the listening sockets."""
