@@ -199,16 +199,19 @@ def test_nginx_is_reloaded_and_replaced_without_loss_and_only_by_one_that_works(
         site.down()
 
 
-# It outlives every limit of a server's healthcheck, because it is none.
+# What is no server outlives every limit of a server's healthcheck: here a second.
+LIMITS = "services: {release: &limit {environment: {GREENDOCK_RESTART_AFTER: 1}}, worker: *limit}"
+OUTLIVES = ("run", "--rm", "--no-deps", "--no-TTY", "--env", "GREENDOCK_RESTART_AFTER=1", "app", "sh", "-c")
 WORKER = "import signal; print('a worker begins', flush=True); signal.pause()\n"
 
 
 def test_the_release_command_runs_once_before_anything_new_serves_and_workers_follow(tmp_path: Path) -> None:
-    settings = {"GREENDOCK_RELEASE_COMMAND": "sh app/release.sh", "GREENDOCK_RESTART_AFTER": "10"}
+    settings = {"GREENDOCK_RELEASE_COMMAND": "sh app/release.sh"}
     settings |= {"COMPOSE_PROFILES": "worker", "WORKER_COMMAND": "python app/worker.py"}
     site = Site(tmp_path / "site", QUICK | settings)
     (site.folder / "app/worker.py").write_text(WORKER)
     (site.folder / "app/release.sh").write_text("echo migration one")
+    (site.folder / "docker-compose.override.yml").write_text(LIMITS)
     try:
         site.start()
         assert site.compose("logs", "--no-log-prefix", "release").stdout.count("migration one") == 1
@@ -233,8 +236,11 @@ def test_the_release_command_runs_once_before_anything_new_serves_and_workers_fo
         assert len(site.containers("worker")) == 1
         assert not set(site.containers("worker")) & set(workers)
         assert site.health("worker") == "healthy"
+        assert site.inspect("worker")["RestartCount"] == 0
+        assert site.compose(*OUTLIVES, "sleep 5; echo lived").stdout == "lived\n"
         assert Compose(site).leaves_alone()
 
+        site.set_version("three")
         rolling = site.start_rollout()
         wait_for_step(rolling, "the release command begins")
         os.kill(rolling.pid, signal.SIGTERM)
