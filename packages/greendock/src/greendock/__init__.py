@@ -6,4 +6,4 @@ configuration), ``proxy`` (Nginx's), ``command`` (the ``greendock`` command), ``
 (for your own tests), ``contrib`` (the plugins and worker classes that come along).
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

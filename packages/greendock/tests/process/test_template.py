@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from greendock import __version__
 from tests.support import ROOT, clean_environment
 
 # Greendock's own affairs, which no project has.
 FORBIDDEN = re.compile(r"benchmark|\bbench\b|fuzz|atheris|stand-in|mmdebstrap|base-images|\.ci/run", re.IGNORECASE)
 MOST_FILES = 45
+NEXT = "99.0.0"
 
 
 def project_environment() -> dict[str, str]:
@@ -65,7 +67,7 @@ def replace(file: Path, old: str, new: str) -> None:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This repository as it is now, committed and tagged v0.2.0."""
+    """This repository as it is now, committed and tagged with its version."""
     folder = tmp_path_factory.mktemp("template")
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -80,7 +82,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, copy, follow_symlinks=False)
     done(folder, "git", "init", "--quiet")
-    commit(folder, "The template", "v0.2.0")
+    commit(folder, "The template", f"v{__version__}")
     return folder
 
 
@@ -155,23 +157,23 @@ def test_a_folder_that_is_not_empty_is_left_alone(template: Path, tmp_path: Path
 
 @pytest.fixture(scope="module")
 def project_and_next(template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A project made from v0.2.0, and the template with a v0.3.0 beside it."""
+    """A project made from this version, and the template with the next one beside it."""
     folder = tmp_path_factory.mktemp("upgrade")
     newer = folder / "template"
     done(folder, "git", "clone", "--quiet", str(template), str(newer))
     project = make(newer, folder / "site")
-    replace(newer / "Dockerfile", "EXPOSE 8000\n", "EXPOSE 8000\n# New in 0.3.0.\n")
+    replace(newer / "Dockerfile", "EXPOSE 8000\n", f"EXPOSE 8000\n# New in {NEXT}.\n")
     replace(newer / "docker-compose.yml", "pids_limit: 512\n", "pids_limit: 1024\n")
     replace(newer / ".env.example", "# WORKERS_PER_CORE=\n", "# WORKERS_PER_CORE=3\n")
     replace(newer / "app" / "main.py", '"service": "greendock sample"', '"service": "a sample"')
-    replace(newer / "packages/greendock/src/greendock/__init__.py", '"0.2.0"', '"0.3.0"')
-    commit(newer, "Changes", "v0.3.0")
+    replace(newer / "packages/greendock/src/greendock/__init__.py", f'"{__version__}"', f'"{NEXT}"')
+    commit(newer, "Changes", f"v{NEXT}")
     return project, newer
 
 
 @pytest.fixture
 def project(project_and_next: tuple[Path, Path], tmp_path: Path) -> Path:
-    """A copy of the project made from v0.2.0."""
+    """A copy of the project."""
     copy = tmp_path / "site"
     shutil.copytree(project_and_next[0], copy, symlinks=True)
     return copy
@@ -196,15 +198,15 @@ def test_an_upgrade_keeps_what_the_user_changed_and_brings_what_is_new(project: 
     assert "postgres:18" in (project / "docker-compose.yml").read_text()
     assert "pids_limit: 1024" in (project / "docker-compose.yml").read_text()
     assert "libpq5" in (project / "Dockerfile").read_text()
-    assert "New in 0.3.0" in (project / "Dockerfile").read_text()
+    assert f"New in {NEXT}" in (project / "Dockerfile").read_text()
     assert drop_in.read_text() == "add_header X-Mine yes;\n"
     assert (project / ".env").read_text() == "LOG_LEVEL=warning\n"
     assert "WORKERS_PER_CORE=3" in (project / ".env.example").read_text()
     assert '"fine\\n", 200' in (project / "app" / "main.py").read_text()
     assert '"service": "a sample"' in (project / "app" / "main.py").read_text()
     assert "echo mine" in ci.read_text()
-    assert "_commit: v0.3.0" in (project / ".copier-answers.yml").read_text()
-    assert '"0.3.0"' in (project / "packages/greendock/src/greendock/__init__.py").read_text()
+    assert f"_commit: v{NEXT}" in (project / ".copier-answers.yml").read_text()
+    assert f'"{NEXT}"' in (project / "packages/greendock/src/greendock/__init__.py").read_text()
     done(project, "scripts/uv", "lock", "--check")
 
 
@@ -238,5 +240,5 @@ def test_an_upgrade_that_cannot_be_made_is_one_sentence_and_changes_nothing(proj
     assert "unknown-tag" in refused(project, "ARGS=--vcs-ref unknown-tag")
     done(project, "make", "upgrade")
     commit(project, "Upgraded")
-    assert "Downgrades are not supported" in refused(project, "ARGS=--vcs-ref v0.2.0")
+    assert "Downgrades are not supported" in refused(project, f"ARGS=--vcs-ref v{__version__}")
     assert "no project was made here by Copier" in refused(template)
