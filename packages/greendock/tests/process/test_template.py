@@ -180,8 +180,8 @@ def project(project_and_next: tuple[Path, Path], tmp_path: Path) -> Path:
 
 
 def test_an_upgrade_keeps_what_the_user_changed_and_brings_what_is_new(project: Path) -> None:
-    service = "  db:\n    image: postgres:18\n\nvolumes:\n"
-    replace(project / "docker-compose.yml", "volumes:\n  proxy", f"{service}  proxy")
+    service = "  db:\n    image: postgres:18\n"
+    replace(project / "docker-compose.yml", "\nvolumes:\n", f"{service}\nvolumes:\n")
     package = "RUN apt-get update && apt-get install --yes libpq5\nUSER 10001:10001\n"
     replace(project / "Dockerfile", "USER 10001:10001\n", package)
     drop_in = project / "nginx" / "location.d" / "mine.conf"
