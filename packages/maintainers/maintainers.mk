@@ -1,7 +1,9 @@
 # Commands for developing Greendock itself. The Makefile at the root includes this file where it exists.
 RUN := $(UV) run --quiet --all-packages --all-extras --all-groups
+# Most tests wait for others' processes more than they work.
+WORKERS := $(shell echo $$(($$(nproc) * 3 / 2)))
 # One session for each kind of test, with the benchmarks' own beside the machinery's.
-PYTEST := cd packages/greendock && $(abspath $(UV)) run --quiet --all-packages --all-extras --all-groups pytest --numprocesses auto --dist worksteal
+PYTEST := cd packages/greendock && $(abspath $(UV)) run --quiet --all-packages --all-extras --all-groups pytest --numprocesses $(WORKERS) --dist worksteal
 SUITE := trixie
 RUFF_CONFIG := --config packages/maintainers/ruff.toml
 

@@ -47,7 +47,7 @@ class Everything:
         return {name: running.result for name, running in self._running.items()}
 
 
-@pytest.mark.parametrize(("replicas", "asgi"), [(1, False), (3, False), (1, True)], ids=["1", "3", "asgi"])
+@pytest.mark.parametrize(("replicas", "asgi"), [(3, False), (1, True)], ids=["3", "asgi"])
 def test_a_rollout_under_load_loses_no_request(tmp_path: Path, replicas: int, asgi: bool) -> None:
     with started(tmp_path / "site", replicas, asgi=asgi) as site:
         before = site.containers("app") + site.containers("nginx")
@@ -245,7 +245,7 @@ def test_the_release_command_runs_once_before_anything_new_serves_and_workers_fo
         wait_for_step(rolling, "the release command begins")
         os.kill(rolling.pid, signal.SIGTERM)
         assert "interrupted; the old version serves" in last_line(rolling.communicate()[0])
-        assert site.compose("ps", "--all", "--quiet", "--orphans=false", "release").stdout.count("\n") == 1
+        assert site.compose("ps", "--all", "--quiet", "--orphans=false", "release").stdout == "", "it left no container"
         assert Compose(site).leaves_alone()
     finally:
         site.down()
