@@ -18,9 +18,10 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from types import MappingProxyType
+from urllib.parse import SplitResult, urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
@@ -195,19 +196,9 @@ class _Uploads:
         self._chunks = chunks
 
     def __call__(self) -> Generator[str, None, None]:
-        connection = http.client.HTTPConnection(self._target.netloc, timeout=_TIMEOUT)
-        try:
-            length = {"Content-Length": str(len(self._chunk) * self._chunks)}
-            connection.request("POST", self._target.path, self._body(), length)
-            response = connection.getresponse()
-            text = response.read().decode()
-            whole = text.split()[-1:] == [length["Content-Length"]]
-            yield str(response.status) if whole or response.status != 200 else "cut short"
-        except (OSError, http.client.HTTPException) as error:
-            yield type(error).__name__
-            time.sleep(_PAUSE)
-        finally:
-            connection.close()
+        length = str(len(self._chunk) * self._chunks)
+        upload = (self._body(), {"Content-Length": length})
+        return _outcome(self._target, "POST", lambda text: text.split()[-1:] == [length.encode()], *upload)
 
     def _body(self) -> Iterator[bytes]:
         for _ in range(self._chunks):
@@ -220,17 +211,28 @@ class _Streams:
         self._target = urlsplit(url)
 
     def __call__(self) -> Generator[str, None, None]:
-        connection = http.client.HTTPConnection(self._target.netloc, timeout=_TIMEOUT)
-        try:
-            connection.request("GET", self._target.path)
-            response = connection.getresponse()
-            whole = response.read().endswith(b"data: end\n\n")
-            yield str(response.status) if whole or response.status != 200 else "cut short"
-        except (OSError, http.client.HTTPException) as error:
-            yield type(error).__name__
-            time.sleep(_PAUSE)
-        finally:
-            connection.close()
+        return _outcome(self._target, "GET", lambda text: text.endswith(b"data: end\n\n"))
+
+
+def _outcome(
+    target: SplitResult,
+    method: str,
+    whole: Callable[[bytes], bool],
+    body: Iterator[bytes] | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Generator[str, None, None]:
+    """Send one request on a connection of its own; yield its status, what went wrong, or that a 200 was not whole."""
+    connection = http.client.HTTPConnection(target.netloc, timeout=_TIMEOUT)
+    try:
+        connection.request(method, target.path, body, headers)
+        response = connection.getresponse()
+        text = response.read()
+        yield str(response.status) if response.status != 200 or whole(text) else "cut short"
+    except (OSError, http.client.HTTPException) as error:
+        yield type(error).__name__
+        time.sleep(_PAUSE)
+    finally:
+        connection.close()
 
 
 class _WebSocket:
